@@ -1,0 +1,272 @@
+"""Calls during interpretation: known functions, writes, kernels, and what to inline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gast
+
+from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
+from adampatch.algebra.kernels import Kernel, kernel_named
+from adampatch.analysis import catalog
+from adampatch.analysis.run import KernelCall, VariableWrite
+from adampatch.analysis.values import (
+    Dotted,
+    Either,
+    Frame,
+    Function,
+    Items,
+    Origin,
+    Ref,
+    SelfObject,
+    Slices,
+    SuperObject,
+    VariableRef,
+)
+
+if TYPE_CHECKING:
+    from adampatch.analysis.interpreter import Interpreter
+
+_STORAGE = (Ref, VariableRef, Either)
+_READS = frozenset({"value", "read_value", "initialized_value", "numpy", "_ref"})
+_CONDITIONALS = frozenset({"cond", "switch", "smart_cond", "in_train_phase"})
+
+
+class Calls:
+    """The call dispatcher of one interpreter."""
+
+    def __init__(self, interpreter: Interpreter) -> None:
+        self.interpreter = interpreter
+        #: slots of unknown calls that were handed the variable or a tensor -> those
+        self.tainted: dict[str, tuple[Expr, ...]] = {}
+
+    def taint(self, ref: Ref, values: Sequence[Any]) -> None:
+        it = self.interpreter
+        read = (it.as_expr(v) for v in values if isinstance(v, (Expr, VariableRef, Either, Slices, Items)))
+        fed = tuple(e for e in read if any(self._model_value(n) for n in e.walk()))
+        if fed:
+            self.tainted[ref.slot] = fed
+
+    def _model_value(self, node: Expr) -> bool:
+        return isinstance(node, Leaf) and (node.role is not Role.READ or node.slot in self.interpreter.written)
+
+    # ------------------------------------------------------------------ dispatch
+
+    def call(self, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        callee = node.func
+        if isinstance(callee, gast.Attribute):
+            base = it.eval(callee.value, frame)
+            if isinstance(base, SuperObject):
+                return self._super_call(node, callee.attr)
+            if isinstance(base, SelfObject):
+                if callee.attr in it.methods:
+                    return self._inline(Function(it.methods[callee.attr], bound=base), node, frame)
+                if callee.attr in catalog.WRITE_METHODS:
+                    return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
+            if isinstance(base, _STORAGE):
+                if callee.attr in _READS:
+                    return it.as_expr(base)
+                if callee.attr in catalog.WRITE_FUNCTIONS and node.args:
+                    return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
+            if isinstance(base, Expr) and callee.attr in _READS:
+                return base
+            value = it.attribute(base, callee, frame)
+        else:
+            value = it.eval(callee, frame)
+        if isinstance(value, Function):
+            return self._inline(value, node, frame)
+        if isinstance(value, Dotted):
+            return self._framework(value, node, frame)
+        if isinstance(value, Ref) and value.slot.startswith("self.") and value.slot[5:] in catalog.WRITE_METHODS:
+            # a method handed over as a function: scatter_add=self._resource_scatter_add
+            return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
+        if isinstance(callee, gast.Name) and isinstance(value, Ref):
+            return self._builtin(callee.id, node, frame)
+        return self._unknown_call(node, frame)
+
+    def _super_call(self, node: Any, method: str) -> Any:
+        self.interpreter.run_.delegations.append((node, method))
+        return self.interpreter.unknown(node, f"super().{method}")
+
+    def _inline(self, function: Function, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
+        keywords = {k.arg: it.eval(k.value, frame) for k in node.keywords if k.arg is not None}
+        return it.call_function(function, args, keywords, node)
+
+    def _builtin(self, name: str, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        if name == "super":
+            return SuperObject()
+        if name in catalog.TYPE_PREDICATES:
+            return it.predicate(node, [], frame)
+        args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
+        if name in ("float", "int") and len(args) == 1:
+            return it.as_expr(args[0])
+        operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
+        if name in operations and len(args) == operations[name][1]:
+            return self._operation(operations[name][0], args, list(node.args), node, frame)
+        return self._unknown_call(node, frame)
+
+    # ----------------------------------------------------------- framework calls
+
+    def _framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        path, last = value.paths[0], value.last
+        if "_adampatch" in path.split("."):
+            return self._patched(last, node, frame)
+        if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
+            return self._unknown_call(node, frame)
+        kernel = kernel_named(last)
+        if kernel is not None:
+            return self._kernel(kernel, node, frame)
+        if last in catalog.TYPE_PREDICATES:
+            return it.predicate(node, [], frame)
+        args, nodes = self._arguments(node, frame)
+        if last == "IndexedSlices" and args:
+            return Slices(args[0])
+        if last in catalog.WRITE_FUNCTIONS and len(args) >= 2 and isinstance(args[0], _STORAGE):
+            return self._write_call(node, catalog.WRITE_FUNCTIONS[last], frame, target=args[0], first=1)
+        if last in ("group", "no_op"):
+            return Const(None)
+        if last in _CONDITIONALS and len(args) >= 3:
+            return self._conditional(args, node, frame)
+        row = catalog.FUNCTIONS.get(last)
+        if row is not None and len(args) >= row[1] and self._silent(node):
+            label = catalog.COMPARISONS.get(last, "")
+            return self._operation(row[0], args[: row[1]], nodes[: row[1]], node, frame, label)
+        return self._unknown_call(node, frame)
+
+    def _arguments(self, node: Any, frame: Frame) -> tuple[list[Any], list[Any]]:
+        """Positional arguments, then the operands among the keywords in their order."""
+        it = self.interpreter
+        nodes = [a for a in node.args if not isinstance(a, gast.Starred)]
+        nodes += [k.value for k in node.keywords if k.arg is not None and k.arg not in catalog.SILENT_KEYWORDS]
+        return [it.eval(a, frame) for a in nodes], nodes
+
+    def _silent(self, node: Any) -> bool:
+        return all(k.arg is not None for k in node.keywords) and not any(isinstance(a, gast.Starred) for a in node.args)
+
+    def _operation(
+        self, name: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame, label: str = ""
+    ) -> Any:
+        it = self.interpreter
+        if name in ("cast", "identity") and isinstance(args[0], Slices):
+            return args[0]
+        origin = Origin(node, tuple(nodes), it.context(frame))
+        return Op(name, tuple(it.as_expr(a) for a in args), label=label, origin=origin)
+
+    def _conditional(self, args: list[Any], node: Any, frame: Frame) -> Any:
+        """``tf.cond(p, f, g)``, ``K.switch(p, a, b)``: a select whose arms may be functions."""
+        it = self.interpreter
+        condition = it.as_expr(args[0])
+        arms = []
+        for arm in args[1:3]:
+            arms.append(it.call_function(arm, [], {}, node) if isinstance(arm, Function) else arm)
+        return Op("select", (condition, it.as_expr(arms[0]), it.as_expr(arms[1])), origin=Origin(node, (), it.context(frame), fixed=True))
+
+    def _unknown_call(self, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        args, _ = self._arguments(node, frame)
+        name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
+        text = it.module.segment(node.func)
+        slot = f"{text}({','.join(it.slot_key(a) for a in args)})"
+        if slot in it.attributes:
+            return it.attributes[slot]
+        pure = name in catalog.PURE_CALLS and all(not isinstance(a, Ref) or a.pure for a in args)
+        ref = Ref(slot, _slot_name(args) if name == "get_slot" else name.lstrip("_"), node, it.context(frame), pure)
+        if name not in catalog.PURE_CALLS:
+            self.taint(ref, args)
+        return ref
+
+    def _patched(self, last: str, node: Any, frame: Frame) -> Any:
+        """Our own calls: a site that was patched before."""
+        it = self.interpreter
+        it.run_.patched.append(node)
+        for keyword in node.keywords:
+            if keyword.arg == "update":
+                return it.eval(keyword.value, frame)
+        if last == "fused" and len(node.args) == 3:
+            return it.eval(node.args[2], frame)
+        return it.unknown(node, last)
+
+    # -------------------------------------------------------------------- writes
+
+    def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None, first: int = 0) -> Any:
+        """``target``: storage already evaluated; ``first``: where it stands among the
+        arguments (None target: it is the first argument)."""
+        it = self.interpreter
+        args, nodes = self._arguments(node, frame)
+        if target is None:
+            target, first = args[0], 1
+        rest, rest_nodes = args[first:], nodes[first:]
+        if how.startswith("scatter"):
+            # (indices, values) or one IndexedSlices
+            value, value_node = (rest[0], rest_nodes[0]) if len(rest) == 1 else (rest[1], rest_nodes[1])
+        else:
+            value, value_node = rest[0], rest_nodes[0]
+        return self._write(target, how, value, value_node, node, frame)
+
+    def _write(self, target: Any, how: str, value: Any, value_node: Any, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        if isinstance(target, Either):
+            first = self._write(target.first, how, value, value_node, node, frame)
+            second = self._write(target.second, how, value, value_node, node, frame)
+            return it.joined(target.condition, first, second)
+        new, old = it.as_expr(value), it.as_expr(target)
+        context = it.context(frame)
+        operations = {"add": "add", "sub": "sub", "scatter_add": "scatter", "scatter_sub": "sub", "scatter_set": "scatter"}
+        if how in operations:
+            new = Op(operations[how], (old, new), origin=Origin(node, (None, value_node), context, fixed=True))
+        else:
+            # an operand slot for the value, so that a site can be found in it
+            new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
+        if isinstance(target, VariableRef):
+            it.run_.variable_writes.append(VariableWrite(node, how, new, context, it.place(), len(it.run_.log)))
+        elif isinstance(target, Ref):
+            plain = new.args[0] if how == "set" and isinstance(new, Op) else new
+            it.run_.state_writes.append(StateWrite(target.slot, plain))
+        else:
+            return new
+        return self._written(target, frame)
+
+    def _written(self, target: Any, frame: Frame) -> Any:
+        """The result of a write: the storage's new version."""
+        it = self.interpreter
+        name = "var" if isinstance(target, VariableRef) else it.display.get(target.slot, target.text)
+        it.run_.log.append((target.slot, it.place()))
+        it.versions = {**it.versions, target.slot: it.fresh_version()}
+        role = Role.VARIABLE if isinstance(target, VariableRef) else Role.READ
+        version = it.versions[target.slot]
+        # the leaf that later reads find: same structure, named after the storage
+        it.leaf(target.slot, name, role, target if isinstance(target, Ref) else None)
+        return Leaf(f"{name}_t", role, target.slot, version)
+
+    def _kernel(self, kernel: Kernel, node: Any, frame: Frame) -> Any:
+        it = self.interpreter
+        args: dict[str, Any] = {}
+        for name, argument in zip(kernel.parameters, node.args, strict=False):
+            args[name] = it.eval(argument, frame)
+        for keyword in node.keywords:
+            if keyword.arg is not None:
+                args[keyword.arg] = it.eval(keyword.value, frame)
+        exprs = {k: it.as_expr(v) for k, v in args.items()}
+        new: Expr | None = None
+        if all(p in exprs for p in kernel.parameters if p not in ("use_locking", "use_nesterov", "name")):
+            states, update = kernel.expand(exprs)
+            for state, value in states.items():
+                if isinstance(args[state], Ref):
+                    it.run_.state_writes.append(StateWrite(args[state].slot, value))
+            new = Op("sub", (exprs["var"], update), origin=Origin(node, (None, None), it.context(frame), fixed=True))
+        it.run_.kernel_calls.append(KernelCall(node, kernel, args, exprs, new, it.context(frame), it.place()))
+        return new if new is not None else it.unknown(node, kernel.name)
+
+
+def _slot_name(args: list[Any]) -> str:
+    """``m`` for ``self.get_slot(var, "m")``."""
+    for argument in args:
+        if isinstance(argument, Const) and isinstance(argument.value, str):
+            return argument.value
+    return "slot"

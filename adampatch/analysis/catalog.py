@@ -1,0 +1,172 @@
+"""What is known of TensorFlow's and Keras' names: functions, writes, methods, classes.
+
+Data only. A name here says what a *called API* does; it is never evidence for what a
+user's own variable holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: a dotted import path that starts with one of these is the framework's own
+FRAMEWORK_ROOTS = ("tensorflow", "keras", "tf_keras", "numpy", "tensorflow_core", "math")
+
+#: last part of a framework function's name -> (operation, number of operands)
+FUNCTIONS: dict[str, tuple[str, int]] = {
+    "add": ("add", 2),
+    "subtract": ("sub", 2),
+    "sub": ("sub", 2),
+    "multiply": ("mul", 2),
+    "mul": ("mul", 2),
+    "divide": ("div", 2),
+    "div": ("div", 2),
+    "truediv": ("div", 2),
+    "true_divide": ("div", 2),
+    "realdiv": ("div", 2),
+    "negative": ("neg", 1),
+    "neg": ("neg", 1),
+    "power": ("pow", 2),
+    "pow": ("pow", 2),
+    "square": ("square", 1),
+    "sqrt": ("sqrt", 1),
+    "rsqrt": ("rsqrt", 1),
+    "reciprocal": ("reciprocal", 1),
+    "abs": ("abs", 1),
+    "absolute": ("abs", 1),
+    "sign": ("sign", 1),
+    "tanh": ("tanh", 1),
+    "exp": ("exp", 1),
+    "log": ("log", 1),
+    "floor": ("floor", 1),
+    "maximum": ("max", 2),
+    "minimum": ("min", 2),
+    "where": ("select", 3),
+    "where_v2": ("select", 3),
+    "clip": ("clip", 3),
+    "clip_by_value": ("clip", 3),
+    "cast": ("cast", 1),
+    "to_float": ("cast", 1),
+    "identity": ("identity", 1),
+    "stop_gradient": ("identity", 1),
+    "convert_to_tensor": ("identity", 1),
+    "read_variable_op": ("identity", 1),
+    "reshape": ("reshape", 1),
+    "squeeze": ("reshape", 1),
+    "expand_dims": ("reshape", 1),
+    "gather": ("gather", 2),
+    "take": ("gather", 2),
+    "sum": ("reduce", 1),
+    "reduce_sum": ("reduce", 1),
+    "mean": ("reduce", 1),
+    "reduce_mean": ("reduce", 1),
+    "norm": ("norm", 1),
+    "ones_like": ("ones_like", 1),
+    "zeros_like": ("zeros_like", 1),
+    "greater": ("compare", 2),
+    "greater_equal": ("compare", 2),
+    "less": ("compare", 2),
+    "less_equal": ("compare", 2),
+    "equal": ("compare", 2),
+    "not_equal": ("compare", 2),
+}
+
+COMPARISONS = {
+    "greater": ">",
+    "greater_equal": ">=",
+    "less": "<",
+    "less_equal": "<=",
+    "equal": "==",
+    "not_equal": "!=",
+}
+
+#: keyword arguments that change nothing about the value
+SILENT_KEYWORDS = frozenset({"name", "use_locking", "dtype", "axis", "keepdims", "validate_indices", "read_value"})
+
+#: predicates whose outcome is about kinds of objects, not about their values
+TYPE_PREDICATES = frozenset({"isinstance", "hasattr", "callable", "issubclass", "executing_eagerly"})
+
+#: functions and methods that write storage -> how the second operand enters
+#: (set: the new value; add, sub: added to or taken from the old one)
+WRITE_FUNCTIONS = {
+    "assign": "set",
+    "assign_add": "add",
+    "assign_sub": "sub",
+    "update": "set",
+    "update_add": "add",
+    "update_sub": "sub",
+    "scatter_update": "scatter_set",
+    "scatter_add": "scatter_add",
+    "scatter_sub": "scatter_sub",
+    "resource_scatter_update": "scatter_set",
+    "resource_scatter_add": "scatter_add",
+    "resource_scatter_sub": "scatter_sub",
+    "assign_variable_op": "set",
+    "assign_add_variable_op": "add",
+    "assign_sub_variable_op": "sub",
+}
+
+#: methods of optimizers that write: self.assign(variable, value), self._resource_scatter_add(x, i, v)
+WRITE_METHODS = {
+    "assign": "set",
+    "assign_add": "add",
+    "assign_sub": "sub",
+    "_resource_scatter_add": "scatter_add",
+    "_resource_scatter_update": "scatter_set",
+}
+
+#: calls that only look something up and may be written again in a thunk
+PURE_CALLS = frozenset({"get_slot", "_get_hyper", "_get_variable_index", "_index_dict", "_get_index", "_var_key"})
+
+
+@dataclass(frozen=True)
+class UpdateMethod:
+    """A method in which the update is written, and what its parameters after ``self`` are:
+    g gradient, w variable, i indices, . anything else, G list of (gradient, variable)."""
+
+    name: str
+    roles: str
+    layout: str  # dense | sparse
+
+
+UPDATE_METHODS: dict[str, UpdateMethod] = {
+    m.name: m
+    for m in (
+        UpdateMethod("update_step", "gw.", "dense"),
+        UpdateMethod("_apply_dense", "gw.", "dense"),
+        UpdateMethod("_resource_apply_dense", "gw.", "dense"),
+        UpdateMethod("_apply_sparse", "gw.", "sparse"),
+        UpdateMethod("_resource_apply_sparse", "gwi.", "sparse"),
+        UpdateMethod("_apply_sparse_duplicate_indices", "gw.", "sparse"),
+        UpdateMethod("_resource_apply_sparse_duplicate_indices", "gwi.", "sparse"),
+    )
+}
+
+#: the update methods that make a class one of a family, when its bases are unknown
+FAMILIES = ("v1", "v2", "keras2", "keras3", "get_updates", "sonnet", "other")
+
+_KERAS_ROOTS = ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.compat.v2.keras.optimizers")
+_V1_ROOTS = ("tensorflow.train", "tensorflow.compat.v1.train", "tensorflow.python.training.adam")
+_KERAS_ADAMS = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb")
+
+#: dotted path of a stock Adam-family class -> its canonical path
+STOCK_OPTIMIZERS: dict[str, str] = {
+    **{f"{root}.{name}": f"keras.optimizers.{name}" for root in _KERAS_ROOTS for name in _KERAS_ADAMS},
+    **{f"keras.optimizers.{name.lower()}.{name}": f"keras.optimizers.{name}" for name in _KERAS_ADAMS},
+    **{f"keras.src.optimizers.{name.lower()}.{name}": f"keras.optimizers.{name}" for name in _KERAS_ADAMS},
+    **{f"{root}.AdamOptimizer": "tensorflow.compat.v1.train.AdamOptimizer" for root in _V1_ROOTS},
+    "tensorflow.compat.v1.train.adam.AdamOptimizer": "tensorflow.compat.v1.train.AdamOptimizer",
+}
+
+#: names that Keras resolves to an Adam-family class, lower case
+STOCK_STRINGS: dict[str, str] = {
+    name.lower(): f"keras.optimizers.{name}" for name in ("Adam", "AdamW", "Nadam", "Adamax")
+}
+
+#: dotted path of an optimizer base class -> family
+BASE_FAMILIES: dict[str, str] = {
+    **{f"{root}.Optimizer": "keras3" for root in _KERAS_ROOTS},
+    "keras.src.optimizers.optimizer.Optimizer": "keras3",
+    "keras.src.optimizers.base_optimizer.BaseOptimizer": "keras3",
+    **{f"{root}.Optimizer": "v1" for root in ("tensorflow.train", "tensorflow.compat.v1.train")},
+    "tensorflow.python.training.optimizer.Optimizer": "v1",
+}

@@ -1,0 +1,203 @@
+"""Optimizer classes of a project: hierarchy, family, sites and status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import gast
+
+from adampatch.analysis import catalog
+from adampatch.analysis.module import Module
+from adampatch.analysis.sites import Site, sites_of_method
+
+#: how deep a chain of project bases is followed
+_MAX_BASES = 16
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """One optimizer class. ``bases``: canonical dotted paths; ``wrapped_bases``: the nodes of
+    stock bases that do the update for the class; ``status`` as in the contract (patchable,
+    inherited, partial, refused, already, not_adam)."""
+
+    module: Module
+    name: str
+    line: int
+    family: str
+    bases: tuple[str, ...]
+    status: str
+    reason: str | None
+    sites: tuple[Site, ...]
+    node: Any = field(repr=False)
+    wrapped_bases: tuple[Any, ...] = ()
+
+
+class Hierarchy:
+    """The classes of all parsed modules, found by file and name or by dotted path."""
+
+    def __init__(self, modules: Iterable[Module]) -> None:
+        self.modules = list(modules)
+        self._by_path: dict[str, list[tuple[Module, Any]]] = {}
+        for module in self.modules:
+            for name, node in module.classes.items():
+                self._by_path.setdefault(name, []).append((module, node))
+
+    def resolve(self, module: Module, base: Any) -> tuple[str, tuple[Module, Any] | None]:
+        """(dotted path or text, the project's class if it is one) of a base expression."""
+        base = unwrapped(base)
+        if isinstance(base, gast.Name) and base.id in module.classes:
+            return base.id, (module, module.classes[base.id])
+        paths = module.dotted(base)
+        if not paths:
+            if isinstance(base, gast.Name) and base.id in module.assigned:
+                return self.resolve(module, module.assigned[base.id])
+            return module.segment(base) if hasattr(base, "lineno") else "?", None
+        name = paths[0].rsplit(".", 1)[-1]
+        if paths[0].split(".")[0] not in catalog.FRAMEWORK_ROOTS:
+            candidates = self._by_path.get(name, [])
+            if len(candidates) == 1:
+                return paths[0], candidates[0]
+        return paths[0], None
+
+    def bases(self, module: Module, node: Any) -> list[tuple[str, tuple[Module, Any] | None, Any]]:
+        return [(*self.resolve(module, base), base) for base in node.bases]
+
+    def ancestry(self, module: Module, node: Any) -> list[tuple[Module, Any]]:
+        """The class and its project bases, nearest first."""
+        found: list[tuple[Module, Any]] = []
+        todo = [(module, node)]
+        while todo and len(found) < _MAX_BASES:
+            current = todo.pop(0)
+            if any(current[1] is n for _, n in found):
+                continue
+            found.append(current)
+            todo += [project for _, project, _ in self.bases(*current) if project is not None]
+        return found
+
+    def outside_bases(self, module: Module, node: Any) -> list[str]:
+        """Dotted paths of all bases outside of the project, along the ancestry."""
+        return [
+            path
+            for ancestor in self.ancestry(module, node)
+            for path, project, _ in self.bases(*ancestor)
+            if project is None
+        ]
+
+
+def unwrapped(node: Any) -> Any:
+    """``X`` for ``_adampatch.patched(X)``."""
+    if isinstance(node, gast.Call) and isinstance(node.func, gast.Attribute) and node.func.attr == "patched" and node.args:
+        return node.args[0]
+    return node
+
+
+def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False, tensorflow: str | None = None) -> list[ClassReport]:
+    """The optimizer classes of one module, in order. ``adaptive`` takes RMSprop-like updates
+    too; ``tensorflow`` is the target's version where it is known."""
+    found = []
+    for node in all_classes(module.tree):
+        report = _report(module, node, hierarchy, adaptive)
+        if report is not None:
+            found.append(report)
+    return found
+
+
+def all_classes(tree: Any) -> list[Any]:
+    """Every class definition, nested ones too, in source order."""
+    return sorted((n for n in gast.walk(tree) if isinstance(n, gast.ClassDef)), key=lambda n: n.lineno)
+
+
+def own_methods(node: Any) -> dict[str, Any]:
+    return {n.name: n for n in node.body if isinstance(n, gast.FunctionDef)}
+
+
+def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> ClassReport | None:
+    ancestry = hierarchy.ancestry(module, node)
+    outside = hierarchy.outside_bases(module, node)
+    own = own_methods(node)
+    updates = [name for name in catalog.UPDATE_METHODS if name in own]
+    stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
+    if not updates and not stock:
+        return None
+    methods: dict[str, Any] = {}
+    for ancestor_module, ancestor in reversed(ancestry):
+        if ancestor_module is module:  # helpers of other files are calls to the unknown
+            methods.update(own_methods(ancestor))
+    family = family_of(outside, methods)
+    direct = hierarchy.bases(module, node)
+    wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
+    sites: list[Site] = []
+    delegates = False
+    for name in updates:
+        findings = sites_of_method(module, name, own[name], methods, family)
+        delegates = delegates or findings.delegates
+        sites += findings.sites
+    sites = _merged(sites)
+    if not adaptive:
+        sites = _adam_only(sites)
+    status, reason = _status(sites, bool(stock), delegates, updates)
+    if status == "not_adam" and not updates:
+        return None
+    already = wrapped and all(unwrapped(b) is not b for b in wrapped)
+    if status == "inherited" and already:
+        status = "already"
+    bases = tuple(path for path, _, _ in direct)
+    return ClassReport(module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped)
+
+
+def _merged(sites: list[Site]) -> list[Site]:
+    """A helper shared by dense and sparse methods is one site."""
+    merged: dict[int, Site] = {}
+    for site in sites:
+        known = merged.get(id(site.node))
+        if known is None or (known.status == "patchable" and site.status == "refused"):
+            merged[id(site.node)] = site
+        elif known.parts != site.parts and known.status == "patchable":
+            raise AssertionError(f"one node, two readings: {known.parts} and {site.parts}")
+    return sorted(merged.values(), key=lambda s: s.line)
+
+
+def _adam_only(sites: list[Site]) -> list[Site]:
+    """Sites of classes that keep a first and a second moment; an optimizer with an update
+    on the bare gradient beside (RMSprop with momentum) is of the adaptive family."""
+    if any(s.family_kind == "adaptive" for s in sites) and not any(
+        s.family_kind == "adam" and s.status in ("patchable", "already") for s in sites
+    ):
+        return []
+    return [s for s in sites if s.family_kind == "adam"]
+
+
+def _status(sites: list[Site], stock: bool, delegates: bool, updates: list[str]) -> tuple[str, str | None]:
+    statuses = {s.status for s in sites}
+    reason = next((s.reason for s in sites if s.reason), None)
+    if not sites:
+        return ("inherited", None) if stock and (delegates or not updates) else ("not_adam", None)
+    if statuses == {"already"}:
+        return "already", None
+    if "refused" in statuses:
+        return ("refused" if statuses == {"refused"} else "partial"), reason
+    return "patchable", None
+
+
+def family_of(outside: Iterable[str], methods: Mapping[str, Any]) -> str:
+    """v1 | v2 | keras2 | keras3 | other: from known bases, else from names and arity."""
+    arity = {n: len(m.args.posonlyargs) + len(m.args.args) for n, m in methods.items() if n in catalog.UPDATE_METHODS}
+    if "update_step" in arity:
+        return "keras3" if arity["update_step"] >= 4 else "keras2"
+    for path in outside:
+        if path in catalog.BASE_FAMILIES and (not arity or catalog.BASE_FAMILIES[path] == "v1"):
+            return catalog.BASE_FAMILIES[path]
+        if path in catalog.STOCK_OPTIMIZERS and not arity:
+            return "v1" if path.endswith("AdamOptimizer") else "keras3"
+    if "_apply_dense" in arity or "_apply_sparse" in arity:
+        return "v1"
+    dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1
+    if dense >= 4 or any("apply_state" in _parameters(m) for m in methods.values()):
+        return "v2"
+    return "v1" if arity else "other"
+
+
+def _parameters(function: Any) -> set[str]:
+    return {a.id for a in [*function.args.args, *function.args.kwonlyargs]}

@@ -1,0 +1,219 @@
+"""Expressions back to source text, over the names that hold their parts at the site.
+
+A part is named by a local that holds it, else written again in its own spelling with its
+operands put in. Nothing is guessed: what cannot be named raises Unnameable, and every
+result is interpreted again and must give the same expression.
+"""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import gast
+
+from adampatch.algebra import Const, Expr, Leaf, Op, Role
+from adampatch.analysis.interpreter import Interpreter
+from adampatch.analysis.module import Module, normalised
+from adampatch.analysis.run import Run, VariableWrite
+from adampatch.analysis.values import Context, Either, Frame, Origin, Ref, VariableRef
+
+_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "scatter": "+"}
+
+
+class Unnameable(Exception):
+    """A part of the update has no name at the site and cannot be written again there."""
+
+    def __init__(self, node: Expr, why: str) -> None:
+        super().__init__(why)
+        self.node = node
+        self.why = why
+
+
+class Emitter:
+    """Writes expressions at one site. ``reread``: whether a state may be read again after
+    its write (not in v1 graphs, where the read would race with the assignment)."""
+
+    def __init__(
+        self, module: Module, run: Run, write: VariableWrite, context: Context, *, reread: bool
+    ) -> None:
+        self.module = module
+        self.run = run
+        self.write = write
+        self.context = context
+        self.reread = reread
+        self._variable = False
+
+    def text(self, node: Expr, *, variable: bool = False) -> str:
+        """The expression on one line. ``variable``: the model variable may be read, which is
+        right only for what is evaluated before the write. Raises Unnameable."""
+        self._variable = variable
+        return normalised(self._emit(node))
+
+    def same_when_interpreted(self, text: str, node: Expr, methods: dict[str, Any]) -> bool:
+        """Whether ``text``, interpreted at the site, is ``node``."""
+        module = Module.parse(text + "\n", self.module.path, self.module.package)
+        for table in ("imports", "functions", "classes", "assigned"):
+            setattr(module, table, getattr(self.module, table))
+        interpreter = Interpreter(module, methods, self.run.written)
+        interpreter.versions = self.context.versions
+        frame = Frame(self.context.function, self.context.names, self.context.self_name)
+        value = interpreter.as_expr(interpreter.eval(module.tree.body[0].value, frame))
+        return _plain(value).key == _plain(node).key
+
+    # ----------------------------------------------------------------- recursion
+
+    def _emit(self, node: Expr) -> str:
+        if isinstance(node, Const):
+            if node.value is None or isinstance(node.value, (bool, int, float, str)):
+                return repr(node.value)
+            raise Unnameable(node, "a literal that is no number")
+        name = self._name_of(node)
+        if name is not None:
+            return name
+        if isinstance(node, Leaf):
+            return self._leaf(node)
+        assert isinstance(node, Op)
+        origin: Origin | None = node.origin
+        if origin is not None and not origin.fixed and len(origin.operands) == len(node.args):
+            if all(o is not None for o in origin.operands):
+                return self._template(node, origin)
+        if origin is not None and origin.fixed and node.name == "predicate":
+            self._check_names(origin.node, origin.context, (), node)
+            return "(" + self.module.segment(origin.node) + ")"
+        return self._plain_spelling(node)
+
+    def _plain_spelling(self, node: Op) -> str:
+        if node.name in _OPERATORS and len(node.args) == 2:
+            a, b = (_atomic(self._emit(x)) for x in node.args)
+            return f"{a} {_OPERATORS[node.name]} {b}"
+        if node.name == "neg":
+            return "-" + _atomic(self._emit(node.args[0]))
+        if node.name == "identity" and len(node.args) == 1:
+            return self._emit(node.args[0])
+        if node.name == "branch":
+            condition, a, b = (_atomic(self._emit(x)) for x in node.args)
+            return f"{a} if {condition} else {b}"
+        raise Unnameable(node, "it is not written out at the site")
+
+    def _template(self, node: Op, origin: Origin) -> str:
+        """The operation's own text with the operands' texts put in."""
+        self._check_names(origin.node, origin.context, origin.operands, node)
+        start, end = self.module.span(origin.node)
+        pieces, at = [], start
+        for operand, argument in sorted(zip(origin.operands, node.args, strict=True), key=lambda p: self.module.span(p[0])):
+            first, last = self.module.span(operand)
+            pieces.append(self.module.text[at:first])
+            pieces.append(_atomic(self._emit(argument)))
+            at = last
+        pieces.append(self.module.text[at:end])
+        return "(" + "".join(pieces) + ")"
+
+    def _leaf(self, leaf: Leaf) -> str:
+        origin: Origin | None = leaf.origin
+        if leaf.role is not Role.READ or origin is None or origin.node is None:
+            raise Unnameable(leaf, "it has no name at the site")
+        self._check_reread(leaf)
+        self._check_pure(origin.node, leaf)
+        self._check_names(origin.node, origin.context, (), leaf)
+        return self.module.segment(origin.node)
+
+    # ------------------------------------------------------------------ checking
+
+    def _name_of(self, node: Expr) -> str | None:
+        """A local name that holds ``node`` at the site."""
+        for name, value in self.context.names.items():
+            if isinstance(value, Const):
+                continue
+            if isinstance(value, Expr):
+                if value.key == node.key:
+                    return name
+                continue
+            read = self._read(value)
+            if read is not None and read.key == node.key and self._may_read(value):
+                return name
+        return None
+
+    def _read(self, value: Any) -> Expr | None:
+        versions = self.context.versions
+        if isinstance(value, Ref):
+            return Leaf(value.text, Role.READ, value.slot, versions.get(value.slot, 0))
+        if isinstance(value, VariableRef):
+            return Leaf("var", Role.VARIABLE, value.slot, versions.get(value.slot, 0))
+        if isinstance(value, Either):
+            a, b = self._part(value.first), self._part(value.second)
+            return Op("branch", (value.condition, a, b)) if a is not None and b is not None else None
+        return None
+
+    def _part(self, value: Any) -> Expr | None:
+        return value if isinstance(value, Expr) else self._read(value)
+
+    def _may_read(self, value: Any) -> bool:
+        if isinstance(value, VariableRef):
+            return self._variable
+        if isinstance(value, Either):
+            return all(isinstance(v, Expr) or self._may_read(v) for v in (value.first, value.second))
+        return isinstance(value, Ref) and self._may_reread(value.slot)
+
+    def _may_reread(self, slot: str) -> bool:
+        if slot not in self.run.written:
+            return True
+        return self.reread and not self.run.written_after(slot, self.write)
+
+    def _check_reread(self, leaf: Leaf) -> None:
+        if leaf.version != self.context.versions.get(leaf.slot, 0) or not self._may_reread(leaf.slot):
+            raise Unnameable(leaf, "it would have to be read again after its write")
+
+    def _check_pure(self, node: Any, leaf: Leaf) -> None:
+        from adampatch.analysis.catalog import PURE_CALLS
+
+        for inner in gast.walk(node):
+            if isinstance(inner, gast.Call):
+                name = inner.func.attr if isinstance(inner.func, gast.Attribute) else getattr(inner.func, "id", "")
+                if name not in PURE_CALLS:
+                    raise Unnameable(leaf, "it comes from a call that is not known to be pure")
+
+    def _check_names(self, node: Any, then: Context, skipped: tuple[Any, ...], culprit: Expr) -> None:
+        """The names in ``node``, outside of ``skipped``, must mean at the site what they
+        meant where ``node`` was written."""
+        stack = [node]
+        while stack:
+            inner = stack.pop()
+            if any(inner is s for s in skipped):
+                continue
+            if isinstance(inner, (gast.Lambda, gast.ListComp, gast.GeneratorExp, gast.NamedExpr)):
+                raise Unnameable(culprit, "it contains a function or a comprehension")
+            if isinstance(inner, gast.Name):
+                missing = object()
+                before = then.names.get(inner.id, missing)
+                now = self.context.names.get(inner.id, missing)
+                if not _same(before, now):
+                    raise Unnameable(culprit, f"the name {inner.id} means something else at the site")
+            stack.extend(gast.iter_child_nodes(inner))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Expr) and isinstance(b, Expr):
+        return a.key == b.key
+    return isinstance(a, Ref) and isinstance(b, Ref) and a.slot == b.slot
+
+
+def _plain(node: Expr) -> Expr:
+    """Numbers compared as numbers: 1 and 1.0 are the same factor."""
+    if isinstance(node, Const) and isinstance(node.value, int) and not isinstance(node.value, bool):
+        return Const(float(node.value))
+    if isinstance(node, Op):
+        return Op(node.name, tuple(_plain(a) for a in node.args), label=node.label)
+    return node
+
+
+def _atomic(text: str) -> str:
+    """The text in parentheses, unless it already binds as tightly as a call."""
+    tree = ast.parse(f"({text}\n)", mode="eval").body
+    if isinstance(tree, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) and not text.startswith("-"):
+        return text
+    if isinstance(tree, ast.Constant) and not text.startswith("-"):
+        return text
+    return f"({text})"

@@ -1,0 +1,494 @@
+"""A forward abstract interpreter: from a method's body to expressions and writes.
+
+Names hold expressions or the values of ``values.py``; an ``if`` joins as a select node;
+methods of the class, functions of the file, nested functions and lambdas are inlined.
+Nothing is imported or executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import gast
+
+from adampatch.algebra import Const, Expr, Leaf, Op, Role
+from adampatch.analysis.calls import Calls
+from adampatch.analysis.module import Module
+from adampatch.analysis.run import Place, Run
+from adampatch.analysis.values import (
+    Context,
+    Dotted,
+    Either,
+    Frame,
+    Function,
+    Items,
+    Origin,
+    Ref,
+    SelfObject,
+    Slices,
+    SuperObject,
+    VariableRef,
+)
+
+_MAX_DEPTH = 12
+_BINARY = {gast.Add: "add", gast.Sub: "sub", gast.Mult: "mul", gast.Div: "div", gast.Pow: "pow"}
+_COMPARE = {gast.Gt: ">", gast.GtE: ">=", gast.Lt: "<", gast.LtE: "<=", gast.Eq: "==", gast.NotEq: "!="}
+
+
+class TooDeep(Exception):
+    """The code nests or recurses beyond what is followed."""
+
+
+class Interpreter:
+    """Runs one method of one class. ``methods`` maps names to (module, function node) along
+    the project's own hierarchy; what is not there belongs to a base outside of it."""
+
+    def __init__(self, module: Module, methods: Mapping[str, Any], written: frozenset[str] = frozenset()) -> None:
+        self.module = module
+        self.methods = methods
+        self.written = written
+        self.run_ = Run()
+        self.versions: Mapping[str, int] = {}
+        self.display: dict[str, str] = {}
+        self.attributes: dict[str, Any] = {}
+        self._leaves: dict[tuple[str, int], Leaf] = {}
+        self._fresh = 0
+        self._stack: list[Any] = []
+        self._loops = 0
+        self._path: tuple[tuple[int, int], ...] = ()
+        self.variable = VariableRef()
+        self.calls = Calls(self)
+
+    # ------------------------------------------------------------------ running
+
+    def run(self, function: Any, arguments: list[Any]) -> Run:
+        """Interprets ``function`` (self first) on values for its further parameters."""
+        self.call_function(Function(function, bound=SelfObject()), arguments, {}, function)
+        self.run_.written = frozenset(w.slot for w in self.run_.state_writes)
+        return self.run_
+
+    def call_function(self, function: Function, args: list[Any], keywords: Mapping[str, Any], site: Any) -> Any:
+        """Inlines a call; an unknown value when it recurses."""
+        node = function.node
+        if node in self._stack or len(self._stack) >= _MAX_DEPTH:
+            return self.unknown(site, "recursion")
+        if function.bound is not None:
+            args = [function.bound, *args]
+        parameters = [*node.args.posonlyargs, *node.args.args]
+        names: dict[str, Any] = {}
+        defaults = node.args.defaults
+        for index, parameter in enumerate(parameters):
+            if index < len(args):
+                names[parameter.id] = args[index]
+            elif parameter.id in keywords:
+                names[parameter.id] = keywords[parameter.id]
+            else:
+                position = index - (len(parameters) - len(defaults))
+                default = defaults[position] if 0 <= position < len(defaults) else None
+                names[parameter.id] = (
+                    Const(default.value) if isinstance(default, gast.Constant) else Ref(parameter.id, parameter.id, None, None)
+                )
+        for parameter in node.args.kwonlyargs:
+            names[parameter.id] = keywords.get(parameter.id, Ref(parameter.id, parameter.id, None, None))
+        for rest in (node.args.vararg, node.args.kwarg):
+            if rest is not None:
+                names[rest.id] = Ref(rest.id, rest.id, None, None)
+        self_name = next((n for n, v in names.items() if isinstance(v, SelfObject)), None)
+        if self_name is None and function.closure is not None:
+            self_name = function.closure.self_name
+        frame = Frame(node, names, self_name, function.closure)
+        self._stack.append(node)
+        path = self._path
+        try:
+            if isinstance(node, gast.Lambda):
+                return self.eval(node.body, frame)
+            self.block(node.body, frame)
+        finally:
+            self._stack.pop()
+            self._path = path
+        return self._returned(frame)
+
+    def _returned(self, frame: Frame) -> Any:
+        if not frame.returned:
+            return Const(None)
+        condition, value = frame.returned[-1]
+        for condition, earlier in reversed(frame.returned[:-1]):
+            value = self.joined(condition, earlier, value) if condition is not None else earlier
+        return value
+
+    # --------------------------------------------------------------- statements
+
+    def block(self, body: list[Any], frame: Frame) -> None:
+        for statement in body:
+            if frame.finished:
+                return
+            self.statement(statement, frame)
+
+    def statement(self, node: Any, frame: Frame) -> None:
+        if isinstance(node, gast.Assign):
+            value = self.eval(node.value, frame)
+            for target in node.targets:
+                self.assign(target, value, frame)
+        elif isinstance(node, gast.AnnAssign):
+            if node.value is not None:
+                self.assign(node.target, self.eval(node.value, frame), frame)
+        elif isinstance(node, gast.AugAssign):
+            self._augmented(node, frame)
+        elif isinstance(node, gast.Expr):
+            self.eval(node.value, frame)
+        elif isinstance(node, gast.Return):
+            value = self.eval(node.value, frame) if node.value is not None else Const(None)
+            frame.returned.append((None, value))
+            frame.finished = True
+        elif isinstance(node, gast.Raise):
+            frame.finished = True
+        elif isinstance(node, gast.If):
+            self._if(node, frame)
+        elif isinstance(node, (gast.For, gast.While)):
+            self._loop(node, frame)
+        elif isinstance(node, gast.With):
+            for item in node.items:
+                value = self.eval(item.context_expr, frame)
+                if item.optional_vars is not None:
+                    self.assign(item.optional_vars, value, frame)
+            self.block(node.body, frame)
+        elif isinstance(node, gast.Try):
+            self.block([*node.body, *node.orelse, *node.finalbody], frame)
+        elif isinstance(node, gast.FunctionDef):
+            frame.bind(node.name, Function(node, closure=frame))
+
+    def assign(self, target: Any, value: Any, frame: Frame) -> None:
+        if isinstance(target, gast.Name):
+            if isinstance(value, Ref):
+                self.display.setdefault(value.slot, target.id)
+            frame.bind(target.id, value)
+        elif isinstance(target, (gast.Tuple, gast.List)):
+            for index, element in enumerate(target.elts):
+                if isinstance(value, Items) and len(value.items) == len(target.elts):
+                    part = value.items[index]
+                elif isinstance(value, Ref):
+                    part = Ref(f"{value.slot}[{index}]", f"{value.text}[{index}]", None, None, pure=False)
+                else:
+                    part = self.unknown(element, "unpacked", [value])
+                self.assign(element, part, frame)
+        elif isinstance(target, (gast.Attribute, gast.Subscript)):
+            slot = self.eval(target, frame)
+            if isinstance(slot, Ref):
+                self.attributes[slot.slot] = value
+
+    def _augmented(self, node: Any, frame: Frame) -> None:
+        name = _BINARY.get(type(node.op))
+        old, value = self.eval(node.target, frame), self.eval(node.value, frame)
+        origin = Origin(node, (None, node.value), self.context(frame), fixed=True)
+        if name is None:
+            result = self.opaque(node, "augmented", [old, value], frame)
+        else:
+            result = Op(name, (self.as_expr(old), self.as_expr(value)), origin=origin)
+        if isinstance(node.target, gast.Name):
+            frame.bind(node.target.id, result)
+
+    def _if(self, node: Any, frame: Frame) -> None:
+        condition = self.condition(node.test, frame)
+        if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
+            self.block(node.body if condition.value else node.orelse, frame)
+            return
+        names, versions, returned = frame.names, self.versions, len(frame.returned)
+        outcomes = []
+        path = self._path
+        for arm, body in enumerate((node.body, node.orelse)):
+            frame.names, self.versions, frame.finished = names, versions, False
+            self._path = (*path, (id(node), arm))
+            self.block(body, frame)
+            outcomes.append((frame.names, self.versions, frame.finished))
+        (names_a, versions_a, end_a), (names_b, versions_b, end_b) = outcomes
+        for index in range(returned, len(frame.returned)):
+            known, value = frame.returned[index]
+            frame.returned[index] = (condition if known is None and (end_a != end_b) else known, value)
+        self._path = path
+        if end_a and end_b:
+            return
+        frame.finished = False
+        if end_a or end_b:
+            # what follows runs only when the other arm was taken
+            self._path = (*path, (id(node), 1 if end_a else 0))
+        if end_a or end_b:
+            frame.names, self.versions = (names_b, versions_b) if end_a else (names_a, versions_a)
+            return
+        self.versions = self._joined_versions(versions_a, versions_b)
+        merged: dict[str, Any] = {}
+        for name in {**names_a, **names_b}:
+            if name in names_a and name in names_b:
+                merged[name] = self.joined(condition, names_a[name], names_b[name])
+            else:
+                merged[name] = names_a.get(name, names_b.get(name))
+        frame.names = merged
+
+    def _joined_versions(self, a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
+        merged = dict(a)
+        for slot in {**a, **b}:
+            if a.get(slot, 0) != b.get(slot, 0):
+                merged[slot] = self.fresh_version()
+        return merged
+
+    def fresh_version(self) -> int:
+        self._fresh += 1
+        return self._fresh
+
+    def _loop(self, node: Any, frame: Frame) -> None:
+        """The body once. Values from an earlier round are not told apart from the first's,
+        which is why sites inside loops are marked."""
+        if isinstance(node, gast.For):
+            iterated = self.eval(node.iter, frame)
+            if isinstance(iterated, Items) and iterated.items:
+                item = iterated.items[0]
+            else:
+                item = self.unknown(node.target, "element", [iterated])
+            self.assign(node.target, item, frame)
+        self._loops += 1
+        before = len(frame.returned)
+        self.block(node.body, frame)
+        if frame.finished and len(frame.returned) == before:
+            frame.finished = False
+        self._loops -= 1
+        self.block(node.orelse, frame)
+
+    # -------------------------------------------------------------- expressions
+
+    def eval(self, node: Any, frame: Frame) -> Any:
+        method: Callable[[Any, Frame], Any] | None = getattr(self, "_eval_" + type(node).__name__.lower(), None)
+        if method is None:
+            return self.unknown(node, type(node).__name__)
+        return method(node, frame)
+
+    def _eval_constant(self, node: Any, frame: Frame) -> Any:
+        return Const(node.value, origin=Origin(node, (), self.context(frame)))
+
+    def _eval_name(self, node: Any, frame: Frame) -> Any:
+        try:
+            return frame.lookup(node.id)
+        except KeyError:
+            return self.global_value(node)
+
+    def global_value(self, node: Any) -> Any:
+        """A name of the module: an import, a function, a literal, or unknown."""
+        module, name = self.module, node.id
+        if name in module.imports:
+            return Dotted(module.imports[name])
+        if name in module.functions:
+            return Function(module.functions[name])
+        assigned = module.assigned.get(name)
+        if isinstance(assigned, gast.Constant):
+            return Const(assigned.value)
+        if isinstance(assigned, gast.Attribute) and module.dotted(assigned):
+            return Dotted(module.dotted(assigned))
+        return Ref(name, name, node, None)
+
+    def _eval_attribute(self, node: Any, frame: Frame) -> Any:
+        base = self.eval(node.value, frame)
+        return self.attribute(base, node, frame)
+
+    def attribute(self, base: Any, node: Any, frame: Frame) -> Any:
+        name = node.attr
+        if isinstance(base, Dotted):
+            return Dotted(tuple(f"{p}.{name}" for p in base.paths))
+        if isinstance(base, (VariableRef, Ref, Either)) and name in ("handle", "_handle"):
+            return base
+        if isinstance(base, Slices) and name == "values":
+            return base.values
+        if isinstance(base, Expr) and name in ("values", "op"):
+            return base
+        if isinstance(base, SelfObject):
+            if name in self.methods and not _is_property(self.methods[name]):
+                return Function(self.methods[name], bound=base)
+            slot = f"self.{name}"
+        elif isinstance(base, Ref):
+            slot = f"{base.slot}.{name}"
+        elif isinstance(base, VariableRef):
+            slot = f"{base.slot}.{name}"
+        elif isinstance(base, Expr):
+            slot = f"<{base.key}>.{name}"
+        elif isinstance(base, SuperObject):
+            return base
+        else:
+            slot = f"{name}@{id(node)}"
+        if slot in self.attributes:
+            return self.attributes[slot]
+        pure = base.pure if isinstance(base, Ref) else True
+        return Ref(slot, name.lstrip("_"), node, self.context(frame), pure)
+
+    def _eval_subscript(self, node: Any, frame: Frame) -> Any:
+        base = self.eval(node.value, frame)
+        index = self.eval(node.slice, frame)
+        if isinstance(base, Items) and isinstance(index, Const) and isinstance(index.value, int):
+            if -len(base.items) <= index.value < len(base.items):
+                return base.items[index.value]
+        if isinstance(base, (Ref, SelfObject, VariableRef)):
+            slot = f"{getattr(base, 'slot', 'self')}[{self.slot_key(index)}]"
+            if slot in self.attributes:
+                return self.attributes[slot]
+            text = base.text if isinstance(base, Ref) else "element"
+            pure = isinstance(base, Ref) and base.pure and (not isinstance(index, Ref) or index.pure)
+            if isinstance(index, Const) and isinstance(index.value, str):
+                text = index.value
+            return Ref(slot, text, node, self.context(frame), pure)
+        if isinstance(base, Expr):
+            origin = Origin(node, (node.value, None), self.context(frame))
+            return Op("gather", (base, self.as_expr(index)), origin=origin)
+        return self.unknown(node, "subscript", [base, index])
+
+    def _eval_binop(self, node: Any, frame: Frame) -> Any:
+        left, right = self.eval(node.left, frame), self.eval(node.right, frame)
+        name = _BINARY.get(type(node.op))
+        if name is None:
+            return self.opaque(node, self.module.segment(node), [left, right], frame)
+        origin = Origin(node, (node.left, node.right), self.context(frame))
+        return Op(name, (self.as_expr(left), self.as_expr(right)), origin=origin)
+
+    def _eval_unaryop(self, node: Any, frame: Frame) -> Any:
+        value = self.eval(node.operand, frame)
+        if isinstance(node.op, gast.USub):
+            if isinstance(value, Const) and isinstance(value.value, (int, float)):
+                return Const(-value.value, origin=Origin(node, (), self.context(frame)))
+            origin = Origin(node, (node.operand,), self.context(frame))
+            return Op("neg", (self.as_expr(value),), origin=origin)
+        if isinstance(node.op, gast.UAdd):
+            return value
+        return self.predicate(node, [value], frame)
+
+    def _eval_ifexp(self, node: Any, frame: Frame) -> Any:
+        condition = self.condition(node.test, frame)
+        if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
+            return self.eval(node.body if condition.value else node.orelse, frame)
+        a, b = self.eval(node.body, frame), self.eval(node.orelse, frame)
+        origin = Origin(node, (node.test, node.body, node.orelse), self.context(frame))
+        return self.joined(condition, a, b, origin)
+
+    def _eval_compare(self, node: Any, frame: Frame) -> Any:
+        operands = [self.eval(x, frame) for x in (node.left, *node.comparators)]
+        label = _COMPARE.get(type(node.ops[0])) if len(node.ops) == 1 else None
+        if any(isinstance(op, (gast.Is, gast.IsNot, gast.In, gast.NotIn)) for op in node.ops):
+            return self.predicate(node, [], frame)
+        if label is None:
+            return self.predicate(node, operands, frame)
+        origin = Origin(node, (node.left, node.comparators[0]), self.context(frame))
+        return Op("compare", tuple(self.as_expr(o) for o in operands), label=label, origin=origin)
+
+    def _eval_boolop(self, node: Any, frame: Frame) -> Any:
+        return self.predicate(node, [self.eval(v, frame) for v in node.values], frame)
+
+    def _eval_tuple(self, node: Any, frame: Frame) -> Any:
+        return Items(tuple(self.eval(e, frame) for e in node.elts))
+
+    _eval_list = _eval_tuple
+
+    def _eval_lambda(self, node: Any, frame: Frame) -> Any:
+        return Function(node, closure=frame)
+
+    def _eval_call(self, node: Any, frame: Frame) -> Any:
+        return self.calls.call(node, frame)
+
+    def condition(self, node: Any, frame: Frame) -> Expr:
+        """A Python-level test: its text stays, values do not matter unless tensors are compared."""
+        value = self.eval(node, frame)
+        if isinstance(value, Const):
+            return value
+        if isinstance(value, Op) and value.name in ("compare", "predicate"):
+            return value
+        return self.predicate(node, [value] if isinstance(value, Expr) else [], frame)
+
+    def predicate(self, node: Any, operands: list[Any], frame: Frame) -> Op:
+        args = tuple(o for o in operands if isinstance(o, Expr))
+        origin = Origin(node, (), self.context(frame), fixed=True)
+        return Op("predicate", args, label=self.module.normal_text(node), origin=origin)
+
+    # ------------------------------------------------------------------- values
+
+    def place(self) -> Place:
+        return Place(self._path, self._loops > 0)
+
+    def context(self, frame: Frame) -> Context:
+        names: Mapping[str, Any] = frame.names
+        outer = frame.closure
+        while outer is not None:
+            names = {**outer.names, **names}
+            outer = outer.closure
+        return Context(frame.function, names, self.versions, frame.self_name)
+
+    def as_expr(self, value: Any) -> Expr:
+        """The value read as a tensor or number now."""
+        if isinstance(value, Expr):
+            return value
+        if isinstance(value, VariableRef):
+            return self.leaf(value.slot, "var", Role.VARIABLE)
+        if isinstance(value, Ref):
+            return self._read(value)
+        if isinstance(value, Either):
+            return Op("branch", (value.condition, self.as_expr(value.first), self.as_expr(value.second)))
+        if isinstance(value, Slices):
+            return self.as_expr(value.values)
+        if isinstance(value, Items):
+            return Op("opaque", tuple(self.as_expr(v) for v in value.items), label="tuple")
+        return Leaf("?", Role.READ, f"?{id(value)}")
+
+    def _read(self, ref: Ref) -> Expr:
+        leaf = self.leaf(ref.slot, self.display.get(ref.slot, ref.text), Role.READ, ref)
+        # what an unknown call makes of the variable or a tensor has an unknown parity,
+        # unless it turns out to be storage
+        tainted = self.calls.tainted.get(ref.slot)
+        if tainted and ref.slot not in self.written:
+            return Op("opaque", tainted, label=ref.text, origin=leaf.origin)
+        return leaf
+
+    def leaf(self, slot: str, name: str, role: Role, ref: Ref | None = None) -> Leaf:
+        version = self.versions.get(slot, 0)
+        known = self._leaves.get((slot, version))
+        if known is None:
+            if ref is not None:
+                name = self.display.get(slot, name)
+            origin = Origin(ref.node, (), ref.context) if ref is not None and ref.context is not None else None
+            known = Leaf(name, role, slot, version, origin=origin)
+            self._leaves[slot, version] = known
+        return known
+
+    def slot_key(self, value: Any) -> str:
+        """A text that is equal for equal values, to tell storages apart."""
+        if isinstance(value, (Ref, VariableRef)):
+            return value.slot
+        if isinstance(value, Const):
+            return repr(value.value)
+        if isinstance(value, Expr):
+            return value.key
+        return f"?{id(value)}"
+
+    def joined(self, condition: Expr, a: Any, b: Any, origin: Origin | None = None) -> Any:
+        """``a if condition else b`` as one value."""
+        if a is b or (isinstance(a, Expr) and isinstance(b, Expr) and a.key == b.key):
+            return a
+        if isinstance(a, Ref) and isinstance(b, Ref) and a.slot == b.slot:
+            return a
+        if isinstance(a, Expr) and isinstance(b, Expr) and not _is_none(a) and not _is_none(b):
+            return Op("branch", (condition, a, b), origin=origin)
+        if (isinstance(a, Expr) or isinstance(b, Expr)) and not (_is_none(a) or _is_none(b)):
+            return Op("branch", (condition, self.as_expr(a), self.as_expr(b)), origin=origin)
+        return Either(condition, a, b)
+
+    def opaque(self, node: Any, label: str, values: list[Any], frame: Frame) -> Op:
+        """An operation that no table knows: even if all of its operands are."""
+        args = tuple(self.as_expr(v) for v in values)
+        return Op("opaque", args, label=label, origin=Origin(node, (), self.context(frame), fixed=True))
+
+    def unknown(self, node: Any, why: str, values: list[Any] | None = None) -> Ref:
+        """An object about which nothing is known but what went into it."""
+        keys = ",".join(self.slot_key(v) for v in values or [])
+        ref = Ref(f"<{why}:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}:{keys}>", why, node, None, pure=False)
+        self.calls.taint(ref, values or [])
+        return ref
+
+
+def _is_none(value: Any) -> bool:
+    return isinstance(value, Const) and value.value is None
+
+
+def _is_property(node: Any) -> bool:
+    return any(isinstance(d, gast.Name) and d.id == "property" for d in node.decorator_list)

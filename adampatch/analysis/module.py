@@ -1,0 +1,156 @@
+"""One parsed file: syntax tree, source segments, imports and top-level definitions."""
+
+from __future__ import annotations
+
+import ast
+import bisect
+import io
+import itertools
+import warnings
+from dataclasses import dataclass, field
+from typing import Any
+
+import gast
+
+
+@dataclass
+class Module:
+    """A file as analysis sees it. ``tree`` is a gast tree; ``imports`` maps each name that
+    the module binds by import to the dotted paths it may stand for (several when the import
+    is in branches); ``package`` is the dotted package for relative imports ('' if none)."""
+
+    path: str
+    text: str
+    tree: Any
+    package: str = ""
+    imports: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    functions: dict[str, Any] = field(default_factory=dict)
+    classes: dict[str, Any] = field(default_factory=dict)
+    assigned: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:
+        """Raises SyntaxError (also for NUL bytes and over-nested code)."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # invalid escapes in users' strings
+                tree = gast.ast_to_gast(ast.parse(text))
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise SyntaxError(str(error)) from error
+        module = cls(path, text, tree, package)
+        module._collect(tree.body)
+        return module
+
+    def __post_init__(self) -> None:
+        # newline="" splits where Python's tokenizer does: not at form feeds or U+2028
+        self._lines = list(io.StringIO(self.text, newline=""))
+        self._bytes = [line.encode("utf-8") for line in self._lines]
+        self._starts = [0, *itertools.accumulate(len(line) for line in self._lines)]
+
+    # ------------------------------------------------------------- definitions
+
+    def _collect(self, body: list[Any]) -> None:
+        for node in body:
+            if isinstance(node, (gast.Import, gast.ImportFrom)):
+                for name, target in import_bindings(node, self.package):
+                    known = self.imports.get(name, ())
+                    if target not in known:
+                        self.imports[name] = (*known, target)
+            elif isinstance(node, gast.FunctionDef):
+                self.functions[node.name] = node
+            elif isinstance(node, gast.ClassDef):
+                self.classes[node.name] = node
+            elif isinstance(node, gast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], gast.Name):
+                self.assigned[node.targets[0].id] = node.value
+            elif isinstance(node, (gast.If, gast.Try, gast.With)):
+                for part in ("body", "orelse", "finalbody"):
+                    self._collect(getattr(node, part, []) or [])
+                for handler in getattr(node, "handlers", []) or []:
+                    self._collect(handler.body)
+
+    def dotted(self, node: Any) -> tuple[str, ...]:
+        """The dotted paths a module-level expression like ``tf.keras.Adam`` may stand for;
+        empty when its root is not imported."""
+        parts: list[str] = []
+        while isinstance(node, gast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, gast.Name) or node.id not in self.imports:
+            return ()
+        return tuple(canonical(".".join([root, *reversed(parts)])) for root in self.imports[node.id])
+
+    # ---------------------------------------------------------------- positions
+
+    def segment(self, node: Any) -> str:
+        """The source text of a node, as written."""
+        start, end = self.span(node)
+        return self.text[start:end]
+
+    def span(self, node: Any) -> tuple[int, int]:
+        """(start, end) offsets of a node in ``text``, in code points."""
+        return self.offset(node.lineno, node.col_offset), self.offset(node.end_lineno, node.end_col_offset)
+
+    def normal_text(self, node: Any) -> str:
+        """The text of an expression on one line, spelled as ``ast.unparse`` does."""
+        return normalised(self.segment(node))
+
+    def offset(self, line: int, column: int) -> int:
+        """The offset in code points of a (1-based line, UTF-8 byte column) position."""
+        return self._starts[line - 1] + len(self._bytes[line - 1][:column].decode("utf-8"))
+
+    def column(self, line: int, column: int) -> int:
+        """A UTF-8 byte column as a column in code points."""
+        return len(self._bytes[line - 1][:column].decode("utf-8"))
+
+    def line_of(self, offset: int) -> int:
+        """The 1-based line of an offset."""
+        return bisect.bisect_right(self._starts, offset)
+
+    def line_text(self, line: int) -> str:
+        """A line without its newline."""
+        return self._lines[line - 1].rstrip("\r\n") if line <= len(self._lines) else ""
+
+
+def normalised(expression: str) -> str:
+    """An expression's text on one line, redundant parentheses and comments gone."""
+    return ast.unparse(ast.parse(f"({expression}\n)", mode="eval"))
+
+
+def import_bindings(node: Any, package: str = "") -> list[tuple[str, str]]:
+    """(bound name, dotted path) for each name that an import statement binds."""
+    found = []
+    if isinstance(node, gast.Import):
+        for alias in node.names:
+            if alias.asname:
+                found.append((alias.asname, canonical(alias.name)))
+            else:
+                root = alias.name.split(".")[0]
+                found.append((root, root))
+    else:
+        base = node.module or ""
+        if node.level:
+            parts = package.split(".") if package else []
+            parts = parts[: len(parts) - (node.level - 1)] if node.level > 1 else parts
+            base = ".".join([*parts, base]).strip(".") if base else ".".join(parts)
+            base = base or "."
+        for alias in node.names:
+            if alias.name != "*":
+                found.append((alias.asname or alias.name, canonical(f"{base}.{alias.name}")))
+    return found
+
+
+_ALIASES = (
+    ("tensorflow.compat.v2.", "tensorflow."),
+    ("tensorflow_core.python.", "tensorflow.python."),
+    ("tensorflow.python.keras.api.", "tensorflow.keras."),
+    ("tensorflow.keras.api.", "tensorflow.keras."),
+    ("keras.api.", "keras."),
+)
+
+
+def canonical(path: str) -> str:
+    """A dotted path with the spellings of one module brought together."""
+    for prefix, instead in _ALIASES:
+        if path.startswith(prefix):
+            path = instead + path[len(prefix) :]
+    return path

@@ -1,0 +1,68 @@
+"""What interpreting one update method found: writes, kernel calls, delegations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adampatch.algebra import Expr, StateWrite
+from adampatch.algebra.kernels import Kernel
+from adampatch.analysis.values import Context
+
+
+@dataclass(frozen=True)
+class Place:
+    """On which path through the branches something stands: (if node, arm) pairs."""
+
+    path: tuple[tuple[int, int], ...] = ()
+    in_loop: bool = False
+
+    def excludes(self, other: Place) -> bool:
+        """Whether the two can never both run."""
+        mine = dict(self.path)
+        return any(mine.get(branch, arm) != arm for branch, arm in other.path)
+
+
+@dataclass(frozen=True)
+class VariableWrite:
+    """A write to the model variable: the whole new value and where the call stands."""
+
+    node: Any
+    how: str
+    new_value: Expr
+    context: Context
+    place: Place
+    sequence: int
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """A call of a fused kernel with its arguments by parameter name."""
+
+    node: Any
+    kernel: Kernel
+    args: Mapping[str, Any]
+    values: Mapping[str, Expr]
+    new_value: Expr | None
+    context: Context
+    place: Place
+
+
+@dataclass
+class Run:
+    """All that one update method does."""
+
+    state_writes: list[StateWrite] = field(default_factory=list)
+    variable_writes: list[VariableWrite] = field(default_factory=list)
+    kernel_calls: list[KernelCall] = field(default_factory=list)
+    delegations: list[tuple[Any, str]] = field(default_factory=list)
+    patched: list[Any] = field(default_factory=list)
+    #: every write to storage in order: its slot and where it stands
+    log: list[tuple[str, Place]] = field(default_factory=list)
+    written: frozenset[str] = frozenset()
+
+    def written_after(self, slot: str, write: VariableWrite) -> bool:
+        """Whether ``slot`` may be written again after ``write`` in the same call."""
+        later = self.log[write.sequence :]
+        return any(s == slot and not place.excludes(write.place) for s, place in later)

@@ -1,0 +1,266 @@
+"""Update sites of one class: interpretation, separation, and what to write at each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gast
+
+from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, separate
+from adampatch.algebra.expression import Leaf
+from adampatch.algebra.mathtext import math_text
+from adampatch.algebra.parity import Parity
+from adampatch.algebra.separation import step_of_new_value
+from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
+from adampatch.analysis.emission import Emitter, Unnameable
+from adampatch.analysis.interpreter import Interpreter
+from adampatch.analysis.module import Module
+from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
+from adampatch.analysis.values import Context, Items, Origin, Ref, Slices, VariableRef
+
+
+@dataclass(frozen=True)
+class Site:
+    """One place that changes the variable by an update of the Adam family.
+
+    ``node`` is the expression to wrap (kind ``fused``: the call whose callee is wrapped);
+    ``parts`` are the texts of rate, direction, decay and alpha at the site (None: absent).
+    ``rate``, ``direction``, ``decay`` are readable math. ``status``: patchable, refused,
+    already.
+    """
+
+    method: str
+    line: int
+    kind: str
+    rate: str
+    direction: str
+    decay: str | None
+    status: str
+    reason: str | None
+    node: Any
+    family_kind: str
+    parts: Mapping[str, str | None]
+    self_name: str
+    variable: str
+    place: Place
+
+
+@dataclass(frozen=True)
+class MethodFindings:
+    """What one update method holds: sites, and whether it hands the update to a base."""
+
+    sites: tuple[Site, ...]
+    delegates: bool
+
+
+class Refusal(Exception):
+    """A site that must be left alone; ``code`` AP2xx, ``line`` 1-based."""
+
+    def __init__(self, code: str, words: str, line: int) -> None:
+        super().__init__(words)
+        self.code, self.words, self.line = code, words, line
+
+    @property
+    def reason(self) -> str:
+        return f"{self.code}: {self.words} (line {self.line})"
+
+
+def sites_of_method(
+    module: Module, name: str, function: Any, methods: Mapping[str, Any], family: str
+) -> MethodFindings:
+    """Interprets one update method (twice: the first time tells what is storage) and
+    separates each write of the variable. ``methods``: all methods of the class in the file."""
+    described = UPDATE_METHODS[name]
+    written: frozenset[str] = frozenset()
+    run = Run()
+    for _ in range(2):
+        interpreter = Interpreter(module, methods, written)
+        run = interpreter.run(function, _arguments(described, function, interpreter))
+        written = run.written
+    facts = Facts(run.state_writes)
+    found: list[Site] = []
+    already = _patched_writes(run)
+    for write in run.variable_writes:
+        if not facts.content(write.new_value).gradient:
+            continue  # decay on its own, or a projection: not the step
+        found += _site_of_write(module, name, described, write, run, facts, family, methods, already)
+    for call in run.kernel_calls:
+        found.append(_site_of_kernel(module, name, call, facts, already))
+    delegates = any(method in UPDATE_METHODS for _, method in run.delegations)
+    return MethodFindings(_without_conflicts(found), delegates)
+
+
+def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter) -> list[Any]:
+    parameters = [*function.args.posonlyargs, *function.args.args][1:]
+    arguments: list[Any] = []
+    for parameter, role in zip(parameters, described.roles.ljust(len(parameters), "."), strict=False):
+        if role == "g":
+            gradient: Any = Leaf(parameter.id, Role.GRADIENT, "<gradient>")
+            arguments.append(gradient)
+        elif role == "w":
+            arguments.append(interpreter.variable)
+        else:
+            interpreter.display[parameter.id] = parameter.id
+            arguments.append(Ref(parameter.id, parameter.id, parameter, None))
+    return arguments
+
+
+def _patched_writes(run: Run) -> set[int]:
+    """Ids of nodes inside our own calls."""
+    inside: set[int] = set()
+    for call in run.patched:
+        inside |= {id(n) for n in gast.walk(call)}
+    return inside
+
+
+def _site_of_write(
+    module: Module,
+    method: str,
+    described: UpdateMethod,
+    write: VariableWrite,
+    run: Run,
+    facts: Facts,
+    family: str,
+    methods: Mapping[str, Any],
+    already: set[int],
+) -> list[Site]:
+    kind = "slices" if write.how.startswith("scatter") else "sparse" if described.layout == "sparse" else "open"
+    blank = Site(method, write.node.lineno, kind, "?", "?", None, "refused", None, write.node, "adam", {}, "", "", write.place)
+    if facts.parity(write.new_value) is Parity.NONE and not _looks_adaptive(write.new_value, facts):
+        return []
+    try:
+        update, sign, path = step_of_new_value(write.new_value, facts)
+        separation = separate(update, facts)
+    except NotSeparable as error:
+        if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
+            return []
+        term = f": {math_text(error.term)[:120]}" if error.term is not None else ""
+        return [replace(blank, reason=f"{error.code}: {error.words}{term} (line {write.node.lineno})")]
+    if separation.kind == "plain":
+        return []
+    shown = _shown(separation, sign)
+    blank = replace(blank, family_kind=separation.kind, **shown)
+    origin: Origin | None = path[-1][0].origin if path else None
+    node = origin.operands[path[-1][1]] if origin is not None and origin.operands else None
+    if node is None or not hasattr(node, "lineno"):
+        return [replace(blank, reason=f"AP210: the step has no expression of its own (line {write.node.lineno})")]
+    site = replace(blank, node=node, line=node.lineno)
+    outer = {id(n) for call in run.patched for n in [*call.args, *(k.value for k in call.keywords)]}
+    if id(node) in already or id(node) in outer or _is_patched_call(node, run):
+        return [replace(site, status="already")]
+    try:
+        return [_emitted(site, module, run, write, origin.context, separation, family, methods)]
+    except Refusal as refusal:
+        return [replace(site, reason=refusal.reason)]
+
+
+def _is_patched_call(node: Any, run: Run) -> bool:
+    return any(node is call for call in run.patched)
+
+
+def _looks_adaptive(value: Expr, facts: Facts) -> bool:
+    """Whether a second moment divides something: enough to be Adam-like, so that a step
+    that does not separate is refused by name and not passed over."""
+    for node in value.walk():
+        if isinstance(node, Op) and node.name in ("div", "rsqrt", "mul"):
+            for part in node.args:
+                states = [n for n in part.walk() if facts.is_state(n) and facts.parity(n) is Parity.EVEN]
+                if states and any(isinstance(n, Op) and n.name in ("sqrt", "rsqrt", "pow", "div") for n in node.walk()):
+                    return True
+    return False
+
+
+def _shown(separation: Separation, sign: int, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Rate, direction and decay as math, in the convention ``w <- w - (R*D + decay)``."""
+    direction = separation.direction
+    if sign > 0:
+        direction = direction.args[0] if isinstance(direction, Op) and direction.name == "neg" else Op("neg", (direction,))
+    return {
+        "rate": math_text(separation.rate, names),
+        "direction": math_text(direction, names),
+        "decay": math_text(separation.decay, names) if separation.decay is not None else None,
+    }
+
+
+def _emitted(
+    site: Site,
+    module: Module,
+    run: Run,
+    write: VariableWrite,
+    context: Context,
+    separation: Separation,
+    family: str,
+    methods: Mapping[str, Any],
+) -> Site:
+    line = site.line
+    if context.self_name is None:
+        raise Refusal("AP211", "the step is in a function that does not know the optimizer", line)
+    variable = next((n for n, v in context.names.items() if isinstance(v, VariableRef)), None)
+    if variable is None:
+        raise Refusal("AP212", "the variable has no name where the step is", line)
+    emitter = Emitter(module, run, write, context, reread=family in ("keras2", "keras3", "v2"))
+    parts: dict[str, str | None] = {}
+    wanted: dict[str, tuple[Expr | None, bool]] = {
+        "rate": (separation.rate, False),
+        "direction": (separation.direction, False),
+        "decay": (separation.decay, True),
+        "alpha": (separation.alpha, False),
+    }
+    for part, (expression, reads_variable) in wanted.items():
+        if expression is None:
+            parts[part] = None
+            continue
+        try:
+            text = emitter.text(expression, variable=reads_variable)
+        except Unnameable as error:
+            culprit = math_text(error.node)[:80]
+            raise Refusal("AP213", f"the {part} cannot be written at the site: {error.why}: {culprit}", line) from error
+        if not emitter.same_when_interpreted(text, expression, dict(methods)):
+            raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
+        parts[part] = text
+    return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
+
+
+def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:
+    line = call.node.lineno
+    site = Site(method, line, "fused", "?", "?", None, "refused", None, call.node, "adam", {}, "", "", call.place)
+    if call.new_value is None or not isinstance(call.new_value, Op):
+        return replace(site, reason=f"AP215: the arguments of {call.kernel.name} are not all visible (line {line})")
+    try:
+        separation = separate(call.new_value.args[1], facts)
+    except NotSeparable as error:
+        return replace(site, reason=f"{error.code}: {error.words} (line {line})")
+    states = call.kernel.expand(call.values)[0]
+    site = replace(site, **_shown(separation, -1, {value.key: name for name, value in states.items()}))
+    gradient, variable = call.args["grad"], call.args["var"]
+    if not isinstance(variable, VariableRef) or not isinstance(gradient, (Expr, Slices, Items)):
+        return replace(site, reason=f"AP215: {call.kernel.name} is not given the method's own variable (line {line})")
+    names = call.context.names
+    name = next((n for n, v in names.items() if isinstance(v, VariableRef)), None)
+    if call.context.self_name is None or name is None:
+        return replace(site, reason=f"AP211: the kernel is called where the optimizer is not known (line {line})")
+    if id(call.node.func) in already or isinstance(call.node.func, gast.Call):
+        return replace(site, status="already")
+    return replace(site, status="patchable", self_name=call.context.self_name, variable=name)
+
+
+def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
+    """One site per node (a helper reached twice must say the same each time), and never two
+    steps on one path."""
+    by_node: dict[int, Site] = {}
+    for site in sites:
+        known = by_node.get(id(site.node))
+        if known is None:
+            by_node[id(site.node)] = site
+        elif known.status == "patchable" and (site.status != "patchable" or site.parts != known.parts):
+            reason = site.reason or f"AP216: callers of the step disagree about its parts (line {site.line})"
+            by_node[id(site.node)] = replace(known, status="refused", reason=reason)
+    merged = list(by_node.values())
+    for index, site in enumerate(merged):
+        for other in merged[:index]:
+            if not site.place.excludes(other.place) and "already" not in (site.status, other.status):
+                reason = f"AP209: the variable is stepped twice on one path (lines {other.line} and {site.line})"
+                merged = [replace(s, status="refused", reason=reason) if s in (site, other) else s for s in merged]
+    return tuple(merged)

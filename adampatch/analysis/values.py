@@ -1,0 +1,128 @@
+"""What names can hold while a method is interpreted, besides expressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from adampatch.algebra import Expr
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and under which bindings a node was evaluated. ``names`` is never mutated."""
+
+    function: Any
+    names: Mapping[str, Any]
+    versions: Mapping[str, int]
+    self_name: str | None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an expression was written: its syntax node, the nodes of its operands (None
+    for one that is not written there) and the context."""
+
+    node: Any
+    operands: tuple[Any, ...]
+    context: Context
+    #: the template cannot be rewritten with other operands (augmented assignments, joins)
+    fixed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Ref:
+    """Storage or an unknown object: reading it gives a leaf of ``slot``. ``pure`` tells
+    whether its text may be evaluated again."""
+
+    slot: str
+    text: str
+    node: Any
+    context: Context | None
+    pure: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class VariableRef:
+    """The model variable whose update is interpreted."""
+
+    slot: str = "<variable>"
+
+
+@dataclass(frozen=True, eq=False)
+class Either:
+    """A name that holds one thing or another after a branch."""
+
+    condition: Expr
+    first: Any
+    second: Any
+    context: Context | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Function:
+    """A function of the file: its node, the frame it closes over, whether ``self`` is bound."""
+
+    node: Any
+    closure: Any = None
+    bound: Any = None
+
+
+@dataclass(frozen=True)
+class Dotted:
+    """A module or something in one: the paths it may stand for."""
+
+    paths: tuple[str, ...]
+
+    @property
+    def last(self) -> str:
+        return self.paths[0].rsplit(".", 1)[-1]
+
+
+@dataclass(frozen=True, eq=False)
+class SelfObject:
+    """The optimizer."""
+
+
+@dataclass(frozen=True, eq=False)
+class SuperObject:
+    """``super()`` inside a method of the optimizer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slices:
+    """IndexedSlices: values pass through, indices do not matter."""
+
+    values: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """A tuple or list whose elements are known."""
+
+    items: tuple[Any, ...]
+
+
+@dataclass
+class Frame:
+    """One running function. ``names`` is replaced, not mutated, so that contexts may keep it."""
+
+    function: Any
+    names: Mapping[str, Any]
+    self_name: str | None
+    closure: Frame | None = None
+    returned: list[Any] = field(default_factory=list)
+    finished: bool = False
+
+    def bind(self, name: str, value: Any) -> None:
+        self.names = {**self.names, name: value}
+
+    def lookup(self, name: str) -> Any:
+        """The value of a local or enclosing name; raises KeyError for globals."""
+        frame: Frame | None = self
+        while frame is not None:
+            if name in frame.names:
+                return frame.names[name]
+            frame = frame.closure
+        raise KeyError(name)

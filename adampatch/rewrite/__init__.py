@@ -1,0 +1,1 @@
+"""Facts to edits: what to write at a site, libcst edits of a file, guards, live methods."""
