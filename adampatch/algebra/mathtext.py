@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adampatch.algebra.expression import Const, Expr, Leaf, Op
+from adampatch.algebra.expression import Const, Expr, Leaf, Op, is_const
 from adampatch.algebra.operations import OPERATIONS
 
 # binding strength; higher binds tighter
@@ -39,11 +39,18 @@ class _Printer:
             return node.name
         if isinstance(node, Const):
             value = node.value
-            return repr(int(value)) if isinstance(value, float) and value == int(value) and abs(value) < 1e6 else repr(value)
+            return (
+                repr(int(value))
+                if isinstance(value, float) and value == int(value) and abs(value) < 1e6
+                else repr(value)
+            )
         assert isinstance(node, Op)
         level = _level(node)
         if node.name in _SIGNS:
             a, b = node.args
+            reciprocal = _bare(b)
+            if node.name == "mul" and isinstance(reciprocal, Op) and _is_reciprocal(reciprocal):
+                return self.text(Op("div", (a, reciprocal.args[1])), outer)  # a * (1/b)
             if node.name == "div":
                 # one space around the quotient of the whole, as in a/(b) / (c): what divides last
                 right = self.text(b, level + 1)
@@ -67,8 +74,14 @@ class _Printer:
         else:
             template = OPERATIONS[node.name].text
             arguments_list = [self.text(a, 0) for a in node.args]
-            text = template.format(*arguments_list) if template else f"{node.name}({', '.join(arguments_list)})"
+            text = (
+                template.format(*arguments_list) if template else f"{node.name}({', '.join(arguments_list)})"
+            )
         return f"({text})" if level < outer else text
+
+
+def _is_reciprocal(node: Op) -> bool:
+    return node.name == "div" and is_const(node.args[0], 1)
 
 
 def _bare(node: Expr) -> Expr:

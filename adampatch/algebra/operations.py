@@ -57,7 +57,9 @@ OPERATIONS: dict[str, Operation] = {
     "clip": Operation("clip", _clip, text="clip({0}, {1}, {2})"),
     # a tensor chosen elementwise or by a condition tensor; a Python branch
     "select": Operation("select", np.where, "select", text="where({0}, {1}, {2})"),
-    "branch": Operation("select", lambda c, a, b: a if np.all(c) else b, "select", text="({1} if {0} else {2})"),
+    "branch": Operation(
+        "select", lambda c, a, b: a if np.all(c) else b, "select", text="({1} if {0} else {2})"
+    ),
     "compare": Operation("compare", np.greater, text="{0} ? {1}"),
     "predicate": Operation("needs_even", lambda *args: np.array(True)),
     "cast": Operation("first", lambda x: x, "linear", text="{0}"),
@@ -68,7 +70,9 @@ OPERATIONS: dict[str, Operation] = {
     "scatter": Operation("sum", _scatter),
     "decayed": Operation("sum", _scatter),
     "reduce": Operation("first", lambda x: np.asarray(np.sum(x)), reduces=True, text="sum({0})"),
-    "norm": Operation("even", lambda x: np.asarray(np.linalg.norm(np.ravel(x))), reduces=True, text="norm({0})"),
+    "norm": Operation(
+        "even", lambda x: np.asarray(np.linalg.norm(np.ravel(x))), reduces=True, text="norm({0})"
+    ),
     "ones_like": Operation("constant", np.ones_like, text="1"),
     "zeros_like": Operation("zero", np.zeros_like, text="0"),
     # a call that is not in any catalogue

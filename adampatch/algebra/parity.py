@@ -86,9 +86,9 @@ def _needs_even(node: Op, p: list[Parity]) -> Parity:
 
 def _power(node: Op, p: list[Parity]) -> Parity:
     exponent = node.args[1]
-    if isinstance(exponent, Const) and isinstance(exponent.value, (int, float)):
-        if exponent.value == int(exponent.value):
-            return _even(node, p) if int(exponent.value) % 2 == 0 else p[0]
+    power = exponent.value if isinstance(exponent, Const) else None
+    if isinstance(power, (int, float)) and power == int(power):
+        return _even(node, p) if int(power) % 2 == 0 else p[0]
     return _needs_even(node, p)
 
 
@@ -139,10 +139,8 @@ def opposite(a: Expr, b: Expr) -> bool:
     """Whether ``a`` is written as minus ``b`` (or the other way round)."""
     if isinstance(a, Const) and isinstance(b, Const):
         return isinstance(a.value, (int, float)) and isinstance(b.value, (int, float)) and a.value == -b.value
-    for x, y in ((a, b), (b, a)):
-        if isinstance(x, Op) and x.name == "neg" and x.args[0].key == y.key:
-            return True
-    return False
+    pairs = ((a, b), (b, a))
+    return any(isinstance(x, Op) and x.name == "neg" and x.args[0].key == y.key for x, y in pairs)
 
 
 class Facts:

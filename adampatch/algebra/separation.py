@@ -59,7 +59,9 @@ def separate(update: Expr, facts: Facts) -> Separation:
     parity = facts.parity(update)
     if parity is Parity.NONE:
         raise NotSeparable(
-            "AP201", "a term is neither even nor odd in (gradient, variable)", facts.odd_part_without_parity(update)
+            "AP201",
+            "a term is neither even nor odd in (gradient, variable)",
+            facts.odd_part_without_parity(update),
         )
     if parity is Parity.EVEN:
         raise NotSeparable("AP202", "the step does not change sign with the gradient", update)
@@ -98,7 +100,9 @@ def _kind(rate: Expr | None, direction: Expr, facts: Facts) -> str:
         if not any(_through_state(f, facts) for f in adaptive):
             return "plain"
         return "adam" if moments else "adaptive"
-    for slot in {n.slot for m in moments for n in m.walk() if isinstance(n, Leaf)} | _written_slots(moments, facts):
+    for slot in {n.slot for m in moments for n in m.walk() if isinstance(n, Leaf)} | _written_slots(
+        moments, facts
+    ):
         for value in facts.state_values(slot):
             culprit = _normaliser(value, facts)
             if culprit is not None:
@@ -161,13 +165,21 @@ def _scalar_part(rate: Expr | None, facts: Facts) -> Expr | None:
         return None if isinstance(rate, Const) and rate.value == 1 else rate
     if isinstance(rate, Op):
         if rate.name == "mul":
-            return product(_scalar_part(rate.args[0], facts), _scalar_part(rate.args[1], facts), origin=rate.origin)
+            return product(
+                _scalar_part(rate.args[0], facts), _scalar_part(rate.args[1], facts), origin=rate.origin
+            )
         if rate.name == "div":
-            return quotient(_scalar_part(rate.args[0], facts), _scalar_part(rate.args[1], facts), origin=rate.origin)
+            return quotient(
+                _scalar_part(rate.args[0], facts), _scalar_part(rate.args[1], facts), origin=rate.origin
+            )
         if rate.name in ("cast", "identity"):
             return _scalar_part(rate.args[0], facts)
         if rate.name in ("select", "branch"):
-            condition, a, b = rate.args[0], _scalar_part(rate.args[1], facts), _scalar_part(rate.args[2], facts)
+            condition, a, b = (
+                rate.args[0],
+                _scalar_part(rate.args[1], facts),
+                _scalar_part(rate.args[2], facts),
+            )
             if a is not None and b is not None and a.key == b.key:
                 return a
             if a is None and b is None:
@@ -189,7 +201,9 @@ class _Separator:
         parity = facts.parity(node)
         if parity is Parity.NONE:
             raise NotSeparable(
-                "AP201", "a term is neither even nor odd in (gradient, variable)", facts.odd_part_without_parity(node)
+                "AP201",
+                "a term is neither even nor odd in (gradient, variable)",
+                facts.odd_part_without_parity(node),
             )
         if parity is Parity.ANY:
             return _Parts(None, None, None)
@@ -207,7 +221,9 @@ class _Separator:
         """Decay, unless a state other than the variable is what makes it odd."""
         for inner in _surface(node, self.facts):
             if self.facts.is_state(inner) and self.facts.parity(inner) is Parity.ODD:
-                raise NotSeparable("AP205", "an odd state that the gradient does not feed is in the step", inner)
+                raise NotSeparable(
+                    "AP205", "an odd state that the gradient does not feed is in the step", inner
+                )
         return _Parts(None, None, node)
 
     def _through_atom(self, node: Expr) -> _Parts:
@@ -216,7 +232,9 @@ class _Separator:
                 if self.facts.parity(inner) is Parity.ODD and self.facts.content(inner).gradient:
                     parts = self.take_apart(inner)
                     if any(self.facts.adaptive(f) for f in _even_factors(parts.rate)):
-                        raise NotSeparable("AP206", "a nonlinear function is applied to the finished step", node)
+                        raise NotSeparable(
+                            "AP206", "a nonlinear function is applied to the finished step", node
+                        )
         return _Parts(None, node, None)
 
     def _through_neg(self, node: Op) -> _Parts:
@@ -252,7 +270,11 @@ class _Separator:
         parts = self.take_apart(node.args[0])
 
         def mapped(x: Expr | None) -> Expr | None:
-            return None if x is None else Op(node.name, (x, *node.args[1:]), label=node.label, origin=node.origin)
+            return (
+                None
+                if x is None
+                else Op(node.name, (x, *node.args[1:]), label=node.label, origin=node.origin)
+            )
 
         return _Parts(mapped(parts.rate), mapped(parts.direction), mapped(parts.decay))
 
@@ -281,7 +303,9 @@ class _Separator:
 
         zero = Const(0.0)
         return _Parts(
-            chosen(a.rate, b.rate, Const(1.0)), chosen(a.direction, b.direction, zero), chosen(a.decay, b.decay, zero)
+            chosen(a.rate, b.rate, Const(1.0)),
+            chosen(a.direction, b.direction, zero),
+            chosen(a.decay, b.decay, zero),
         )
 
     def _through_sum(self, node: Op) -> _Parts:
@@ -344,7 +368,9 @@ def _rebuilt(powers: list[tuple[Expr, int]]) -> Expr | None:
     return quotient(top, bottom)
 
 
-def _shared_rate(a: Expr | None, b: Expr | None, facts: Facts) -> tuple[Expr, Expr | None, Expr | None] | None:
+def _shared_rate(
+    a: Expr | None, b: Expr | None, facts: Facts
+) -> tuple[Expr, Expr | None, Expr | None] | None:
     """(the adaptive factors common to both, the scalar rest of each), or None."""
     split = []
     for rate in (a, b):
@@ -417,6 +443,11 @@ def _whole_variables(term: Expr, sign: int, facts: Facts) -> int:
         if term.name == "mul":
             # w * (1 - d) and (1 - d) * w
             for a, b in (term.args, term.args[::-1]):
-                if isinstance(b, Op) and b.name == "sub" and isinstance(b.args[0], Const) and b.args[0].value == 1:
+                if (
+                    isinstance(b, Op)
+                    and b.name == "sub"
+                    and isinstance(b.args[0], Const)
+                    and b.args[0].value == 1
+                ):
                     return _whole_variables(a, sign, facts)
     return 0

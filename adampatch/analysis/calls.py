@@ -49,7 +49,9 @@ class Calls:
             self.tainted[ref.slot] = fed
 
     def _model_value(self, node: Expr) -> bool:
-        return isinstance(node, Leaf) and (node.role is not Role.READ or node.slot in self.interpreter.written)
+        return isinstance(node, Leaf) and (
+            node.role is not Role.READ or node.slot in self.interpreter.written
+        )
 
     # ------------------------------------------------------------------ dispatch
 
@@ -79,7 +81,11 @@ class Calls:
             return self._inline(value, node, frame)
         if isinstance(value, Dotted):
             return self._framework(value, node, frame)
-        if isinstance(value, Ref) and value.slot.startswith("self.") and value.slot[5:] in catalog.WRITE_METHODS:
+        if (
+            isinstance(value, Ref)
+            and value.slot.startswith("self.")
+            and value.slot[5:] in catalog.WRITE_METHODS
+        ):
             # a method handed over as a function: scatter_add=self._resource_scatter_add
             return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
         if isinstance(callee, gast.Name) and isinstance(value, Ref):
@@ -143,11 +149,15 @@ class Calls:
         """Positional arguments, then the operands among the keywords in their order."""
         it = self.interpreter
         nodes = [a for a in node.args if not isinstance(a, gast.Starred)]
-        nodes += [k.value for k in node.keywords if k.arg is not None and k.arg not in catalog.SILENT_KEYWORDS]
+        nodes += [
+            k.value for k in node.keywords if k.arg is not None and k.arg not in catalog.SILENT_KEYWORDS
+        ]
         return [it.eval(a, frame) for a in nodes], nodes
 
     def _silent(self, node: Any) -> bool:
-        return all(k.arg is not None for k in node.keywords) and not any(isinstance(a, gast.Starred) for a in node.args)
+        return all(k.arg is not None for k in node.keywords) and not any(
+            isinstance(a, gast.Starred) for a in node.args
+        )
 
     def _operation(
         self, name: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame, label: str = ""
@@ -165,7 +175,11 @@ class Calls:
         arms = []
         for arm in args[1:3]:
             arms.append(it.call_function(arm, [], {}, node) if isinstance(arm, Function) else arm)
-        return Op("select", (condition, it.as_expr(arms[0]), it.as_expr(arms[1])), origin=Origin(node, (), it.context(frame), fixed=True))
+        return Op(
+            "select",
+            (condition, it.as_expr(arms[0]), it.as_expr(arms[1])),
+            origin=Origin(node, (), it.context(frame), fixed=True),
+        )
 
     def _unknown_call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
@@ -176,7 +190,9 @@ class Calls:
         if slot in it.attributes:
             return it.attributes[slot]
         pure = name in catalog.PURE_CALLS and all(not isinstance(a, Ref) or a.pure for a in args)
-        ref = Ref(slot, _slot_name(args) if name == "get_slot" else name.lstrip("_"), node, it.context(frame), pure)
+        ref = Ref(
+            slot, _slot_name(args) if name == "get_slot" else name.lstrip("_"), node, it.context(frame), pure
+        )
         if name not in catalog.PURE_CALLS:
             self.taint(ref, args)
         return ref
@@ -197,7 +213,6 @@ class Calls:
     def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None, first: int = 0) -> Any:
         """``target``: storage already evaluated; ``first``: where it stands among the
         arguments (None target: it is the first argument)."""
-        it = self.interpreter
         args, nodes = self._arguments(node, frame)
         if target is None:
             target, first = args[0], 1
@@ -217,14 +232,24 @@ class Calls:
             return it.joined(target.condition, first, second)
         new, old = it.as_expr(value), it.as_expr(target)
         context = it.context(frame)
-        operations = {"add": "add", "sub": "sub", "scatter_add": "scatter", "scatter_sub": "sub", "scatter_set": "scatter"}
+        operations = {
+            "add": "add",
+            "sub": "sub",
+            "scatter_add": "scatter",
+            "scatter_sub": "sub",
+            "scatter_set": "scatter",
+        }
         if how in operations:
-            new = Op(operations[how], (old, new), origin=Origin(node, (None, value_node), context, fixed=True))
+            new = Op(
+                operations[how], (old, new), origin=Origin(node, (None, value_node), context, fixed=True)
+            )
         else:
             # an operand slot for the value, so that a site can be found in it
             new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
         if isinstance(target, VariableRef):
-            it.run_.variable_writes.append(VariableWrite(node, how, new, context, it.place(), len(it.run_.log)))
+            it.run_.variable_writes.append(
+                VariableWrite(node, how, new, context, it.place(), len(it.run_.log))
+            )
         elif isinstance(target, Ref):
             plain = new.args[0] if how == "set" and isinstance(new, Op) else new
             it.run_.state_writes.append(StateWrite(target.slot, plain))
@@ -259,7 +284,11 @@ class Calls:
             for state, value in states.items():
                 if isinstance(args[state], Ref):
                     it.run_.state_writes.append(StateWrite(args[state].slot, value))
-            new = Op("sub", (exprs["var"], update), origin=Origin(node, (None, None), it.context(frame), fixed=True))
+            new = Op(
+                "sub",
+                (exprs["var"], update),
+                origin=Origin(node, (None, None), it.context(frame), fixed=True),
+            )
         it.run_.kernel_calls.append(KernelCall(node, kernel, args, exprs, new, it.context(frame), it.place()))
         return new if new is not None else it.unknown(node, kernel.name)
 

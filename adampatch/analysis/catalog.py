@@ -80,7 +80,9 @@ COMPARISONS = {
 }
 
 #: keyword arguments that change nothing about the value
-SILENT_KEYWORDS = frozenset({"name", "use_locking", "dtype", "axis", "keepdims", "validate_indices", "read_value"})
+SILENT_KEYWORDS = frozenset(
+    {"name", "use_locking", "dtype", "axis", "keepdims", "validate_indices", "read_value"}
+)
 
 #: predicates whose outcome is about kinds of objects, not about their values
 TYPE_PREDICATES = frozenset({"isinstance", "hasattr", "callable", "issubclass", "executing_eagerly"})
@@ -115,7 +117,9 @@ WRITE_METHODS = {
 }
 
 #: calls that only look something up and may be written again in a thunk
-PURE_CALLS = frozenset({"get_slot", "_get_hyper", "_get_variable_index", "_index_dict", "_get_index", "_var_key"})
+PURE_CALLS = frozenset(
+    {"get_slot", "_get_hyper", "_get_variable_index", "_index_dict", "_get_index", "_var_key"}
+)
 
 
 @dataclass(frozen=True)

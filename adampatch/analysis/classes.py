@@ -88,12 +88,19 @@ class Hierarchy:
 
 def unwrapped(node: Any) -> Any:
     """``X`` for ``_adampatch.patched(X)``."""
-    if isinstance(node, gast.Call) and isinstance(node.func, gast.Attribute) and node.func.attr == "patched" and node.args:
+    if (
+        isinstance(node, gast.Call)
+        and isinstance(node.func, gast.Attribute)
+        and node.func.attr == "patched"
+        and node.args
+    ):
         return node.args[0]
     return node
 
 
-def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False, tensorflow: str | None = None) -> list[ClassReport]:
+def reports(
+    module: Module, hierarchy: Hierarchy, *, adaptive: bool = False, tensorflow: str | None = None
+) -> list[ClassReport]:
     """The optimizer classes of one module, in order. ``adaptive`` takes RMSprop-like updates
     too; ``tensorflow`` is the target's version where it is known."""
     found = []
@@ -144,7 +151,9 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     if status == "inherited" and already:
         status = "already"
     bases = tuple(path for path, _, _ in direct)
-    return ClassReport(module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped)
+    return ClassReport(
+        module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped
+    )
 
 
 def _merged(sites: list[Site]) -> list[Site]:
@@ -183,7 +192,11 @@ def _status(sites: list[Site], stock: bool, delegates: bool, updates: list[str])
 
 def family_of(outside: Iterable[str], methods: Mapping[str, Any]) -> str:
     """v1 | v2 | keras2 | keras3 | other: from known bases, else from names and arity."""
-    arity = {n: len(m.args.posonlyargs) + len(m.args.args) for n, m in methods.items() if n in catalog.UPDATE_METHODS}
+    arity = {
+        n: len(m.args.posonlyargs) + len(m.args.args)
+        for n, m in methods.items()
+        if n in catalog.UPDATE_METHODS
+    }
     if "update_step" in arity:
         return "keras3" if arity["update_step"] >= 4 else "keras2"
     for path in outside:

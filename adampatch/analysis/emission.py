@@ -75,9 +75,8 @@ class Emitter:
             return self._leaf(node)
         assert isinstance(node, Op)
         origin: Origin | None = node.origin
-        if origin is not None and not origin.fixed and len(origin.operands) == len(node.args):
-            if all(o is not None for o in origin.operands):
-                return self._template(node, origin)
+        if origin is not None and _has_template(origin, node):
+            return self._template(node, origin)
         if origin is not None and origin.fixed and node.name == "predicate":
             self._check_names(origin.node, origin.context, (), node)
             return "(" + self.module.segment(origin.node) + ")"
@@ -101,7 +100,9 @@ class Emitter:
         self._check_names(origin.node, origin.context, origin.operands, node)
         start, end = self.module.span(origin.node)
         pieces, at = [], start
-        for operand, argument in sorted(zip(origin.operands, node.args, strict=True), key=lambda p: self.module.span(p[0])):
+        for operand, argument in sorted(
+            zip(origin.operands, node.args, strict=True), key=lambda p: self.module.span(p[0])
+        ):
             first, last = self.module.span(operand)
             pieces.append(self.module.text[at:first])
             pieces.append(_atomic(self._emit(argument)))
@@ -169,7 +170,11 @@ class Emitter:
 
         for inner in gast.walk(node):
             if isinstance(inner, gast.Call):
-                name = inner.func.attr if isinstance(inner.func, gast.Attribute) else getattr(inner.func, "id", "")
+                name = (
+                    inner.func.attr
+                    if isinstance(inner.func, gast.Attribute)
+                    else getattr(inner.func, "id", "")
+                )
                 if name not in PURE_CALLS:
                     raise Unnameable(leaf, "it comes from a call that is not known to be pure")
 
@@ -190,6 +195,13 @@ class Emitter:
                 if not _same(before, now):
                     raise Unnameable(culprit, f"the name {inner.id} means something else at the site")
             stack.extend(gast.iter_child_nodes(inner))
+
+
+def _has_template(origin: Origin, node: Op) -> bool:
+    """Whether the operation's text can be written again with other operands."""
+    if origin.fixed or len(origin.operands) != len(node.args):
+        return False
+    return all(operand is not None for operand in origin.operands)
 
 
 def _same(a: Any, b: Any) -> bool:

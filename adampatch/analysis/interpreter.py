@@ -44,7 +44,9 @@ class Interpreter:
     """Runs one method of one class. ``methods`` maps names to (module, function node) along
     the project's own hierarchy; what is not there belongs to a base outside of it."""
 
-    def __init__(self, module: Module, methods: Mapping[str, Any], written: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, module: Module, methods: Mapping[str, Any], written: frozenset[str] = frozenset()
+    ) -> None:
         self.module = module
         self.methods = methods
         self.written = written
@@ -68,7 +70,9 @@ class Interpreter:
         self.run_.written = frozenset(w.slot for w in self.run_.state_writes)
         return self.run_
 
-    def call_function(self, function: Function, args: list[Any], keywords: Mapping[str, Any], site: Any) -> Any:
+    def call_function(
+        self, function: Function, args: list[Any], keywords: Mapping[str, Any], site: Any
+    ) -> Any:
         """Inlines a call; an unknown value when it recurses."""
         node = function.node
         if node in self._stack or len(self._stack) >= _MAX_DEPTH:
@@ -87,7 +91,9 @@ class Interpreter:
                 position = index - (len(parameters) - len(defaults))
                 default = defaults[position] if 0 <= position < len(defaults) else None
                 names[parameter.id] = (
-                    Const(default.value) if isinstance(default, gast.Constant) else Ref(parameter.id, parameter.id, None, None)
+                    Const(default.value)
+                    if isinstance(default, gast.Constant)
+                    else Ref(parameter.id, parameter.id, None, None)
                 )
         for parameter in node.args.kwonlyargs:
             names[parameter.id] = keywords.get(parameter.id, Ref(parameter.id, parameter.id, None, None))
@@ -256,7 +262,9 @@ class Interpreter:
     # -------------------------------------------------------------- expressions
 
     def eval(self, node: Any, frame: Frame) -> Any:
-        method: Callable[[Any, Frame], Any] | None = getattr(self, "_eval_" + type(node).__name__.lower(), None)
+        method: Callable[[Any, Frame], Any] | None = getattr(
+            self, "_eval_" + type(node).__name__.lower(), None
+        )
         if method is None:
             return self.unknown(node, type(node).__name__)
         return method(node, frame)
@@ -302,9 +310,7 @@ class Interpreter:
             if name in self.methods and not _is_property(self.methods[name]):
                 return Function(self.methods[name], bound=base)
             slot = f"self.{name}"
-        elif isinstance(base, Ref):
-            slot = f"{base.slot}.{name}"
-        elif isinstance(base, VariableRef):
+        elif isinstance(base, (Ref, VariableRef)):
             slot = f"{base.slot}.{name}"
         elif isinstance(base, Expr):
             slot = f"<{base.key}>.{name}"
@@ -320,9 +326,13 @@ class Interpreter:
     def _eval_subscript(self, node: Any, frame: Frame) -> Any:
         base = self.eval(node.value, frame)
         index = self.eval(node.slice, frame)
-        if isinstance(base, Items) and isinstance(index, Const) and isinstance(index.value, int):
-            if -len(base.items) <= index.value < len(base.items):
-                return base.items[index.value]
+        position = index.value if isinstance(index, Const) else None
+        if (
+            isinstance(base, Items)
+            and isinstance(position, int)
+            and -len(base.items) <= position < len(base.items)
+        ):
+            return base.items[position]
         if isinstance(base, (Ref, SelfObject, VariableRef)):
             slot = f"{getattr(base, 'slot', 'self')}[{self.slot_key(index)}]"
             if slot in self.attributes:
@@ -446,7 +456,9 @@ class Interpreter:
         if known is None:
             if ref is not None:
                 name = self.display.get(slot, name)
-            origin = Origin(ref.node, (), ref.context) if ref is not None and ref.context is not None else None
+            origin = (
+                Origin(ref.node, (), ref.context) if ref is not None and ref.context is not None else None
+            )
             known = Leaf(name, role, slot, version, origin=origin)
             self._leaves[slot, version] = known
         return known
@@ -481,7 +493,13 @@ class Interpreter:
     def unknown(self, node: Any, why: str, values: list[Any] | None = None) -> Ref:
         """An object about which nothing is known but what went into it."""
         keys = ",".join(self.slot_key(v) for v in values or [])
-        ref = Ref(f"<{why}:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}:{keys}>", why, node, None, pure=False)
+        ref = Ref(
+            f"<{why}:{getattr(node, 'lineno', 0)}:{getattr(node, 'col_offset', 0)}:{keys}>",
+            why,
+            node,
+            None,
+            pure=False,
+        )
         self.calls.taint(ref, values or [])
         return ref
 

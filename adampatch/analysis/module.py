@@ -60,7 +60,11 @@ class Module:
                 self.functions[node.name] = node
             elif isinstance(node, gast.ClassDef):
                 self.classes[node.name] = node
-            elif isinstance(node, gast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], gast.Name):
+            elif (
+                isinstance(node, gast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], gast.Name)
+            ):
                 self.assigned[node.targets[0].id] = node.value
             elif isinstance(node, (gast.If, gast.Try, gast.With)):
                 for part in ("body", "orelse", "finalbody"):

@@ -126,8 +126,25 @@ def _site_of_write(
     methods: Mapping[str, Any],
     already: set[int],
 ) -> list[Site]:
-    kind = "slices" if write.how.startswith("scatter") else "sparse" if described.layout == "sparse" else "open"
-    blank = Site(method, write.node.lineno, kind, "?", "?", None, "refused", None, write.node, "adam", {}, "", "", write.place)
+    kind = (
+        "slices" if write.how.startswith("scatter") else "sparse" if described.layout == "sparse" else "open"
+    )
+    blank = Site(
+        method,
+        write.node.lineno,
+        kind,
+        "?",
+        "?",
+        None,
+        "refused",
+        None,
+        write.node,
+        "adam",
+        {},
+        "",
+        "",
+        write.place,
+    )
     if facts.parity(write.new_value) is Parity.NONE and not _looks_adaptive(write.new_value, facts):
         return []
     try:
@@ -144,8 +161,10 @@ def _site_of_write(
     blank = replace(blank, family_kind=separation.kind, **shown)
     origin: Origin | None = path[-1][0].origin if path else None
     node = origin.operands[path[-1][1]] if origin is not None and origin.operands else None
-    if node is None or not hasattr(node, "lineno"):
-        return [replace(blank, reason=f"AP210: the step has no expression of its own (line {write.node.lineno})")]
+    if origin is None or node is None or not hasattr(node, "lineno"):
+        return [
+            replace(blank, reason=f"AP210: the step has no expression of its own (line {write.node.lineno})")
+        ]
     site = replace(blank, node=node, line=node.lineno)
     outer = {id(n) for call in run.patched for n in [*call.args, *(k.value for k in call.keywords)]}
     if id(node) in already or id(node) in outer or _is_patched_call(node, run):
@@ -167,7 +186,9 @@ def _looks_adaptive(value: Expr, facts: Facts) -> bool:
         if isinstance(node, Op) and node.name in ("div", "rsqrt", "mul"):
             for part in node.args:
                 states = [n for n in part.walk() if facts.is_state(n) and facts.parity(n) is Parity.EVEN]
-                if states and any(isinstance(n, Op) and n.name in ("sqrt", "rsqrt", "pow", "div") for n in node.walk()):
+                if states and any(
+                    isinstance(n, Op) and n.name in ("sqrt", "rsqrt", "pow", "div") for n in node.walk()
+                ):
                     return True
     return False
 
@@ -176,7 +197,11 @@ def _shown(separation: Separation, sign: int, names: Mapping[str, str] | None = 
     """Rate, direction and decay as math, in the convention ``w <- w - (R*D + decay)``."""
     direction = separation.direction
     if sign > 0:
-        direction = direction.args[0] if isinstance(direction, Op) and direction.name == "neg" else Op("neg", (direction,))
+        direction = (
+            direction.args[0]
+            if isinstance(direction, Op) and direction.name == "neg"
+            else Op("neg", (direction,))
+        )
     return {
         "rate": math_text(separation.rate, names),
         "direction": math_text(direction, names),
@@ -216,7 +241,9 @@ def _emitted(
             text = emitter.text(expression, variable=reads_variable)
         except Unnameable as error:
             culprit = math_text(error.node)[:80]
-            raise Refusal("AP213", f"the {part} cannot be written at the site: {error.why}: {culprit}", line) from error
+            raise Refusal(
+                "AP213", f"the {part} cannot be written at the site: {error.why}: {culprit}", line
+            ) from error
         if not emitter.same_when_interpreted(text, expression, dict(methods)):
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
         parts[part] = text
@@ -225,9 +252,13 @@ def _emitted(
 
 def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:
     line = call.node.lineno
-    site = Site(method, line, "fused", "?", "?", None, "refused", None, call.node, "adam", {}, "", "", call.place)
+    site = Site(
+        method, line, "fused", "?", "?", None, "refused", None, call.node, "adam", {}, "", "", call.place
+    )
     if call.new_value is None or not isinstance(call.new_value, Op):
-        return replace(site, reason=f"AP215: the arguments of {call.kernel.name} are not all visible (line {line})")
+        return replace(
+            site, reason=f"AP215: the arguments of {call.kernel.name} are not all visible (line {line})"
+        )
     try:
         separation = separate(call.new_value.args[1], facts)
     except NotSeparable as error:
@@ -236,11 +267,15 @@ def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts,
     site = replace(site, **_shown(separation, -1, {value.key: name for name, value in states.items()}))
     gradient, variable = call.args["grad"], call.args["var"]
     if not isinstance(variable, VariableRef) or not isinstance(gradient, (Expr, Slices, Items)):
-        return replace(site, reason=f"AP215: {call.kernel.name} is not given the method's own variable (line {line})")
+        return replace(
+            site, reason=f"AP215: {call.kernel.name} is not given the method's own variable (line {line})"
+        )
     names = call.context.names
     name = next((n for n, v in names.items() if isinstance(v, VariableRef)), None)
     if call.context.self_name is None or name is None:
-        return replace(site, reason=f"AP211: the kernel is called where the optimizer is not known (line {line})")
+        return replace(
+            site, reason=f"AP211: the kernel is called where the optimizer is not known (line {line})"
+        )
     if id(call.node.func) in already or isinstance(call.node.func, gast.Call):
         return replace(site, status="already")
     return replace(site, status="patchable", self_name=call.context.self_name, variable=name)
@@ -261,6 +296,10 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
     for index, site in enumerate(merged):
         for other in merged[:index]:
             if not site.place.excludes(other.place) and "already" not in (site.status, other.status):
-                reason = f"AP209: the variable is stepped twice on one path (lines {other.line} and {site.line})"
-                merged = [replace(s, status="refused", reason=reason) if s in (site, other) else s for s in merged]
+                reason = (
+                    f"AP209: the variable is stepped twice on one path (lines {other.line} and {site.line})"
+                )
+                merged = [
+                    replace(s, status="refused", reason=reason) if s in (site, other) else s for s in merged
+                ]
     return tuple(merged)

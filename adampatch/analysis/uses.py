@@ -57,7 +57,9 @@ def uses(module: Module) -> list[Use]:
             if path in catalog.STOCK_OPTIMIZERS:
                 resolved = catalog.STOCK_OPTIMIZERS[path]
                 status = "already" if wrapped else "patchable"
-                found.append(_use(module, callee, module.normal_text(callee), resolved, "constructor", status))
+                found.append(
+                    _use(module, callee, module.normal_text(callee), resolved, "constructor", status)
+                )
                 break
         if isinstance(node.func, gast.Attribute) and node.func.attr == "compile":
             found += _strings(module, node)
@@ -132,13 +134,19 @@ def _resolve(node: Any, definitions: dict[Any, list[Any]], module: Module, depth
     return [canonical(".".join([p, *reversed(parts)])) for p in paths]
 
 
-def _imported(definition: Any, name: str, definitions: dict[Any, list[Any]], module: Module, depth: int) -> list[str]:
+def _imported(
+    definition: Any, name: str, definitions: dict[Any, list[Any]], module: Module, depth: int
+) -> list[str]:
     if isinstance(definition, gast.alias):
         for node in gast.walk(module.tree):
             if isinstance(node, (gast.Import, gast.ImportFrom)) and definition in node.names:
                 return [path for bound, path in import_bindings(node, module.package) if bound == name]
     if isinstance(definition, gast.Name):  # Adam = tf.keras.optimizers.Adam
         for node in gast.walk(module.tree):
-            if isinstance(node, gast.Assign) and definition in node.targets and isinstance(node.value, (gast.Name, gast.Attribute)):
+            if (
+                isinstance(node, gast.Assign)
+                and definition in node.targets
+                and isinstance(node.value, (gast.Name, gast.Attribute))
+            ):
                 return _resolve(node.value, definitions, module, depth + 1)
     return []

@@ -96,11 +96,7 @@ def _enclosing_method(class_node: Any, node: Any) -> str | None:
 
 def _live_function(owner: type, name: str) -> FunctionType:
     live = vars(owner).get(name)
-    while isinstance(live, FunctionType) and hasattr(live, "__wrapped__"):
-        live = live.__wrapped__
-    if not isinstance(live, FunctionType):
-        raise Refused("AP233", f"{owner.__name__}.{name} is not a plain function here")
-    if live is not vars(owner)[name]:
+    if not isinstance(live, FunctionType) or hasattr(live, "__wrapped__"):
         raise Refused("AP233", f"{owner.__name__}.{name} is wrapped by a decorator")
     return live
 
@@ -113,7 +109,11 @@ def _check_running(owner: type, live: FunctionType, text: str, path: str, name: 
     """
     running = live.__code__
     for code in _codes(compile(text, path, "exec", dont_inherit=True)):
-        if code.co_name == name and code.co_firstlineno == running.co_firstlineno and _same_code(code, running):
+        if (
+            code.co_name == name
+            and code.co_firstlineno == running.co_firstlineno
+            and _same_code(code, running)
+        ):
             return
     raise Refused("AP234", f"the source of {owner.__name__}.{name} is not what is running")
 
@@ -195,5 +195,3 @@ def _codes(code: CodeType) -> list[CodeType]:
         if isinstance(constant, CodeType):
             found += [constant, *_codes(constant)]
     return found
-
-

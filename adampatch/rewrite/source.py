@@ -76,18 +76,17 @@ def _dump(text: str) -> str:
 def _edited(module: cst.Module, edits: Sequence[Edit]) -> cst.Module:
     wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
-    wanted = {(e.kind == "observed", e.start, None if e.kind == "observed" else e.end): e for e in edits}
+    wanted = {(e.kind == "observed", e.start, e.end): e for e in edits}
     targets: dict[cst.CSTNode, Edit] = {}
     matched: dict[Edit, int] = {}
     for node, place in positions.items():
         if isinstance(node, cst.ClassDef):
-            key = (True, (place.start.line, place.start.column), None)
+            start = (place.start.line, place.start.column)
+            edit = wanted.get((True, start, start))
         elif isinstance(node, cst.BaseExpression):
-            start, end = _inner(module, node, place)
-            key = (False, start, end)
+            edit = wanted.get((False, *_inner(module, node, place)))
         else:
             continue
-        edit = wanted.get(key)  # type: ignore[arg-type]
         if edit is not None:
             targets[node] = edit
             matched[edit] = matched.get(edit, 0) + 1
@@ -139,18 +138,20 @@ class _Editor(cst.CSTTransformer):
         self.blocks.pop()
         return updated_node
 
-    def on_leave(self, original_node: cst.CSTNodeT, updated_node: cst.CSTNodeT) -> cst.CSTNodeT:  # type: ignore[override]
+    def on_leave(  # type: ignore[override]
+        self, original_node: cst.CSTNode, updated_node: cst.CSTNode
+    ) -> cst.CSTNode | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNode]:
         result = super().on_leave(original_node, updated_node)
         edit = self.targets.get(original_node)
         if edit is None:
-            return result  # type: ignore[return-value]
+            return result
         if isinstance(result, cst.ClassDef):
             mark = cst.Decorator(cst.Attribute(cst.Name(RUNTIME_NAME), cst.Name("observed")))
-            return result.with_changes(decorators=[*result.decorators, mark])  # type: ignore[return-value]
+            return result.with_changes(decorators=[*result.decorators, mark])
         assert isinstance(result, cst.BaseExpression)
         bare = result.with_changes(lpar=[], rpar=[])
         call = self._call(edit, bare)
-        return call.with_changes(lpar=result.lpar, rpar=result.rpar)  # type: ignore[return-value]
+        return call.with_changes(lpar=result.lpar, rpar=result.rpar)
 
     def _call(self, edit: Edit, inner: cst.BaseExpression) -> cst.BaseExpression:
         if edit.kind == "patched":
@@ -212,7 +213,10 @@ def _with_import(module: cst.Module, line: str) -> cst.Module:
         first = node.body[0]
         if isinstance(first, (cst.Import, cst.ImportFrom)):
             at = index + 1
-        elif not (isinstance(first, cst.Expr) and isinstance(first.value, (cst.SimpleString, cst.ConcatenatedString))):
+        elif not (
+            isinstance(first, cst.Expr)
+            and isinstance(first.value, (cst.SimpleString, cst.ConcatenatedString))
+        ):
             break
         elif index == 0:
             at = 1  # the docstring
@@ -243,7 +247,9 @@ class _Remover(cst.CSTTransformer):
     def leave_Call(self, original_node: cst.Call, updated_node: cst.Call) -> cst.BaseExpression:
         inner: cst.BaseExpression | None = None
         if _is_ours(updated_node.func, "step"):
-            inner = next((a.value for a in updated_node.args if a.keyword and a.keyword.value == "update"), None)
+            inner = next(
+                (a.value for a in updated_node.args if a.keyword and a.keyword.value == "update"), None
+            )
         elif _is_ours(updated_node.func, "fused") and len(updated_node.args) == 3:
             inner = updated_node.args[2].value
         elif _is_ours(updated_node.func, "patched") and len(updated_node.args) == 1:
@@ -254,11 +260,17 @@ class _Remover(cst.CSTTransformer):
         if _is_ours(updated_node.func, "step") and "\n" in code:
             code = _shifted_back(code, self.module.default_indent)
             inner = cst.parse_expression(code, config=self.module.config_for_parsing)
-        return inner.with_changes(lpar=[*updated_node.lpar, *inner.lpar], rpar=[*inner.rpar, *updated_node.rpar])
+        return inner.with_changes(
+            lpar=[*updated_node.lpar, *inner.lpar], rpar=[*inner.rpar, *updated_node.rpar]
+        )
 
     def leave_ClassDef(self, original_node: cst.ClassDef, updated_node: cst.ClassDef) -> cst.ClassDef:
         kept = [d for d in updated_node.decorators if not _is_ours(d.decorator, "observed")]
-        return updated_node.with_changes(decorators=kept) if len(kept) != len(updated_node.decorators) else updated_node
+        return (
+            updated_node.with_changes(decorators=kept)
+            if len(kept) != len(updated_node.decorators)
+            else updated_node
+        )
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
@@ -270,7 +282,11 @@ class _Remover(cst.CSTTransformer):
 
 def _imports_runtime(node: cst.BaseSmallStatement) -> bool:
     if isinstance(node, cst.Import):
-        return len(node.names) == 1 and isinstance(node.names[0].name, cst.Name) and node.names[0].name.value == RUNTIME_NAME
+        return (
+            len(node.names) == 1
+            and isinstance(node.names[0].name, cst.Name)
+            and node.names[0].name.value == RUNTIME_NAME
+        )
     if isinstance(node, cst.ImportFrom) and not isinstance(node.names, cst.ImportStar):
         return (
             node.module is None

@@ -1,0 +1,124 @@
+"""``adampatch apply``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from adampatch.cli import options
+from adampatch.cli.inventory import print_inventory
+from adampatch.cli.options import plural
+
+
+@click.command("apply")
+@options.paths
+@click.option("--rules", metavar="FILE|PRESET", help="Bounds to build in; a preset, or a TOML or JSON file.")
+@click.option("--diff", "show_diff", is_flag=True, help="Print a unified diff and write nothing.")
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if there would be changes.")
+@click.option(
+    "--out", metavar="DIR", type=click.Path(path_type=Path), help="Write a patched copy of the tree."
+)
+@click.option("--strict", is_flag=True, help="Write nothing if anything is refused.")
+@click.option("--adaptive", is_flag=True, help="Take RMSprop, Adagrad and Adadelta too.")
+@options.report_format
+@options.common
+def command(
+    paths: tuple[str, ...],
+    exclude: tuple[str, ...],
+    rules: str | None,
+    show_diff: bool,
+    check: bool,
+    out: Path | None,
+    strict: bool,
+    adaptive: bool,
+    style: str,
+    quiet: bool,
+    verbose: int,
+    debug: bool,
+) -> None:
+    """Rewrites optimizers and their uses in place, so that the rate shows and obeys rules.
+
+    With no rule that binds, the patched code computes what it did, bit for bit. `revert`
+    takes everything back.
+
+    \b
+    adampatch apply . --rules ceiling
+    """
+    from adampatch.project import apply as applying
+    from adampatch.project.scan import as_document, scan
+
+    given = None
+    if rules is not None:
+        from adampatch.ruleset import Rules
+
+        given = Rules.load(rules).normal_form()
+    outcome = applying.planned(scan(paths, exclude, adaptive=adaptive), given)
+    changed = sorted([c.relative for c in outcome.changes] + [f.relative for f in outcome.runtime])
+    withheld = strict and outcome.refused > 0
+    dry = show_diff or check or withheld
+    if not dry:
+        if out is not None:
+            applying.write_copy(outcome, out)
+        else:
+            applying.write(outcome)
+    document = as_document(outcome.scan, schema="adampatch/apply/1", patchable="patched")
+    failed = {path for path, _ in outcome.failed}
+    document["changed"] = [path for path in changed if path not in failed]
+    document["runtime_module"] = "_adampatch"
+    document["files"]["skipped"] += [{"path": p, "reason": r} for p, r in outcome.failed]
+    if style == "json":
+        options.print_json(document)
+    else:
+        if show_diff:
+            click.echo(applying.diff(outcome), nl=False)
+        elif not quiet:
+            print_inventory(document, verbose)
+        for path, reason in outcome.failed:
+            options.note(f"error: {path}: {reason}")
+        if not quiet:
+            _closing(document, len(changed), outcome.refused, dry, withheld, out)
+    if dry:
+        sys.exit(1 if changed or outcome.refused else 0)
+    sys.exit(1 if outcome.refused else 0)
+
+
+def _closing(
+    document: dict[str, Any], changed: int, refused: int, dry: bool, withheld: bool, out: Path | None
+) -> None:
+    """Three lines: what was done, what was not, what to do next."""
+    sites = sum(s["status"] == "patched" for c in document["classes"] for s in c["sites"])
+    found_uses = sum(u["status"] == "patched" for u in document["uses"])
+    bases = sum(c["status"] == "inherited" for c in document["classes"])
+    counts = [plural(sites, "site"), plural(found_uses, "use")] + (
+        [plural(bases, "base class", "base classes")] if bases else []
+    )
+    what = f"{', '.join(counts)} in {plural(changed, 'file')}"
+    say = options.note if dry else click.echo
+    if withheld:
+        say(f"Wrote nothing (--strict): {refused} refused.")
+    elif dry:
+        say(f"Would patch {what}; wrote nothing." if changed else "Nothing to change.")
+    elif changed:
+        say(f"Patched {what}{f', in a copy at {out}' if out is not None else ''}.")
+    else:
+        say(
+            "Nothing to change: all is patched already."
+            if document["summary"]["classes"] or document["uses"]
+            else "Nothing to patch: no Adam-family optimizer was found."
+        )
+    say(
+        f"Left alone: {refused} refused or unreadable, named above; `adampatch explain CODE` says why."
+        if refused
+        else "Refused: nothing."
+    )
+    if dry:
+        say("Run again without --diff, --check and --strict to write.")
+    elif changed and out is None:
+        say("Next: run your training as ever; `adampatch revert` takes it back.")
+    elif changed:
+        say("Next: run your training there.")
+    else:
+        say("Next: run your training; `adampatch revert` takes patches back.")

@@ -1,0 +1,69 @@
+"""The inventory as text: what ``scan`` and ``apply`` print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from adampatch.cli.options import plural, styled
+
+_COLOURS = {
+    "patchable": "green",
+    "patched": "green",
+    "inherited": "green",
+    "already": "cyan",
+    "partial": "yellow",
+    "refused": "red",
+    "not_adam": None,
+}
+
+
+def print_inventory(document: dict[str, Any], verbose: int = 0) -> None:
+    """Classes with their sites in readable math, uses, files left out."""
+    for path in sorted({item["path"] for item in (*document["classes"], *document["uses"])}):
+        classes = [
+            c for c in document["classes"] if c["path"] == path and (verbose or c["status"] != "not_adam")
+        ]
+        found_uses = [u for u in document["uses"] if u["path"] == path]
+        if not classes and not found_uses:
+            continue
+        click.echo(styled(path, bold=True))
+        for item in classes:
+            _class(item)
+        for use in found_uses:
+            place = f"{use['line']}:{use['col']}"
+            click.echo(f"  {place:>7}  {use['spelling']}  {_status(use['status'])}  {use['resolved']}")
+    for skipped in document["files"]["skipped"]:
+        click.echo(f"{styled('left out', fg='yellow')}  {skipped['path']}: {skipped['reason']}")
+
+
+def _class(item: dict[str, Any]) -> None:
+    click.echo(f"  {item['line']:>7}  class {item['name']}  {_status(item['status'])}  {item['family']}")
+    if item["reason"] and not item["sites"]:
+        click.echo(f"{'':11}{item['reason']}")
+    for site in item["sites"]:
+        click.echo(f"{'':11}{site['method']}, line {site['line']}, {site['kind']}")
+        if site["reason"]:
+            click.echo(f"{'':13}{styled(site['reason'], fg='red')}")
+            continue
+        click.echo(f"{'':13}rate       {site['rate']}")
+        click.echo(f"{'':13}direction  {site['direction']}")
+        if site["decay"]:
+            click.echo(f"{'':13}decay      {site['decay']}")
+
+
+def _status(status: str) -> str:
+    return styled(status, fg=_COLOURS.get(status))
+
+
+def summary_line(document: dict[str, Any]) -> str:
+    """One line: how many classes, sites, uses, refusals."""
+    summary, files = document["summary"], document["files"]
+    counts = [
+        plural(summary["classes"], "optimizer class", "optimizer classes"),
+        plural(summary["sites"], "site"),
+        plural(summary["uses"], "use"),
+    ]
+    seen = f"{plural(files['seen'], 'file')} seen, {files['parsed']} parsed"
+    return f"{', '.join(counts)}, {summary['refused']} refused; {seen}"

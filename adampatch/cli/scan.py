@@ -1,0 +1,47 @@
+"""``adampatch scan``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from adampatch.cli import options
+from adampatch.cli.inventory import print_inventory, summary_line
+
+
+@click.command("scan")
+@options.paths
+@options.report_format
+@click.option("--exit-code", is_flag=True, help="Exit with 1 if there is any finding or refusal.")
+@click.option("--adaptive", is_flag=True, help="Take RMSprop, Adagrad and Adadelta too.")
+@options.common
+def command(
+    paths: tuple[str, ...],
+    exclude: tuple[str, ...],
+    style: str,
+    exit_code: bool,
+    adaptive: bool,
+    quiet: bool,
+    verbose: int,
+    debug: bool,
+) -> None:
+    """Lists optimizers with their rate, direction and decay, and where stock ones are used.
+
+    Nothing is imported or run.
+
+    \b
+    adampatch scan src/ --format json
+    """
+    from adampatch.project.scan import as_document, scan
+
+    result = scan(paths, exclude, adaptive=adaptive)
+    document: dict[str, Any] = as_document(result)
+    if style == "json":
+        options.print_json(document)
+    elif not quiet:
+        print_inventory(document, verbose)
+        click.echo(summary_line(document))
+    found = document["summary"]["findings"] + document["summary"]["refused"] + len(result.unreadable)
+    sys.exit(1 if exit_code and found else 0)

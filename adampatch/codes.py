@@ -1,0 +1,151 @@
+"""What every code means, with an example and what to do. Data; ``explain`` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Code:
+    """One entry: ``title`` is the words that reports use."""
+
+    title: str
+    meaning: str
+    example: str
+    remedy: str
+
+
+_SPLIT = (
+    "rewrite the step so that one expression holds the whole update, or add `# adampatch: skip` to the class"
+)
+_REPORT = "please report the class: what cannot be proved is refused, and this may be provable"
+
+CODES: dict[str, Code] = {
+    "AP201": Code(
+        "a term is neither even nor odd in (gradient, variable)",
+        "Flipping the signs of gradient and variable must flip the step and leave the learning rate "
+        "alone. The term named does neither, so no learning rate can be told apart from it.",
+        "update = m / (sqrt(v) + eps + g)",
+        _SPLIT,
+    ),
+    "AP202": Code(
+        "the step does not change sign with the gradient",
+        "The whole update is even, or divides by something odd: it is no step against a gradient.",
+        "var.assign_sub(lr * abs(m) / sqrt(v))",
+        "check the formula: a descent step points against its gradient",
+    ),
+    "AP203": Code(
+        "the direction holds the variable itself",
+        "The variable is in what the rate multiplies other than through the gradient, so that it is "
+        "neither direction nor decay.",
+        "var.assign_sub(lr * (m * abs(w) + w * abs(m)) / sqrt(v))",
+        _SPLIT,
+    ),
+    "AP204": Code(
+        "the normaliser is inside the first moment",
+        "The gradient is divided by a second moment before it enters the first moment (LaProp, ADOPT, "
+        "NovoGrad): the step has no elementwise rate of its own that could be bounded.",
+        "m.assign(b1 * m + g / (sqrt(v) + eps)); var.assign_sub(lr * m)",
+        "nothing: such an optimizer has no effective rate in this sense",
+    ),
+    "AP205": Code(
+        "an odd state that the gradient does not feed is in the step",
+        "A state that only the variable feeds (a slow copy, an average) is part of the step.",
+        "var.assign_sub(lr * m / sqrt(v) + k * slow_copy)",
+        "apply the pull towards the copy in a write of its own",
+    ),
+    "AP206": Code(
+        "a nonlinear function is applied to the finished step",
+        "The step is clipped or squashed after the rate has been multiplied in.",
+        "var.assign_sub(clip(lr * m / sqrt(v), -c, c))",
+        "bound the rate instead: that is what a rule is for",
+    ),
+    "AP207": Code(
+        "two adaptive rates in one step",
+        "Two parts of the step are divided by different second moments.",
+        "var.assign_sub(lr * (m / sqrt(v) + g / sqrt(u)))",
+        _SPLIT,
+    ),
+    "AP208": Code(
+        "the variable is set, not stepped from its old value",
+        "The new value is not the old one minus a step (FTML, FTRL).",
+        "var.assign(-z / d)",
+        "nothing: there is no step whose rate could be bounded",
+    ),
+    "AP209": Code(
+        "the variable is stepped twice on one path",
+        "One call of the method writes two Adam steps to the variable.",
+        "var.assign_sub(a * m / sqrt(v)); var.assign_sub(b * m / sqrt(v))",
+        "add the two steps up and write once",
+    ),
+    "AP210": Code(
+        "the step has no expression of its own",
+        "The write is not an expression that can be wrapped.",
+        "",
+        _REPORT,
+    ),
+    "AP211": Code(
+        "the step is in a function that does not know the optimizer",
+        "A module function writes the variable; there is no `self` to ask for rules.",
+        "def adam_update(var, m, v, lr): var.assign_sub(lr * m / sqrt(v))",
+        "make it a method of the optimizer",
+    ),
+    "AP212": Code(
+        "the variable has no name where the step is",
+        "Rules apply by variable, and none is named there.",
+        "",
+        _REPORT,
+    ),
+    "AP213": Code(
+        "a part of the step cannot be written at the site",
+        "Rate, direction, decay or alpha is made of a value that has no name where the step is written, "
+        "or that would have to be read again after its write, which races in a v1 graph.",
+        "var.assign_sub(lr * m_t / (tf.sqrt(v.assign(v_t)) + eps))",
+        "give the value a name before the step",
+    ),
+    "AP214": Code(
+        "a part, written out, is not what was separated",
+        "An internal check failed; the code is left alone.",
+        "",
+        _REPORT,
+    ),
+    "AP215": Code(
+        "a fused kernel is not called on the method's own variable",
+        "The kernel's variable, slots or gradient cannot be seen.",
+        "resource_apply_adam(*args)",
+        "pass the arguments one by one",
+    ),
+    "AP216": Code(
+        "callers of a shared step disagree",
+        "A helper means different things to different callers.",
+        "",
+        _REPORT,
+    ),
+    "AP230": Code(
+        "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"
+    ),
+    "AP231": Code(
+        "the source does not parse",
+        "The file of a live class is no Python of this version.",
+        "",
+        "check the file",
+    ),
+    "AP232": Code(
+        "a rewrite did not keep the meaning",
+        "With our calls taken out again the file is not what it was, or it cannot be parsed. It is left alone.",
+        "",
+        _REPORT,
+    ),
+    "AP233": Code(
+        "a method is wrapped by a decorator",
+        "What runs is not the function in the file.",
+        "",
+        "patch the file with `adampatch apply`",
+    ),
+    "AP234": Code(
+        "the source is not what is running",
+        "The file changed since it was imported.",
+        "",
+        "restart the process",
+    ),
+}

@@ -1,0 +1,217 @@
+"""Rewriting a project on disk: plans per file, the runtime modules, the transaction.
+What a rewrite is, is rewrite's; when and where files change, is said here."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import pprint
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from adampatch import __version__
+from adampatch.errors import AdampatchError
+from adampatch.project.changes import Change, RuntimeFile, write_changes
+from adampatch.project.ignoring import default_excludes
+from adampatch.project.scan import FileScan, Scan, import_line
+from adampatch.project.text import SourceText, Unreadable
+from adampatch.rewrite.edits import plan
+from adampatch.rewrite.source import GuardFailed, rewritten, unpatched
+
+_MARK = "What patched code calls; written by adampatch"
+_NAMES = ("step", "fused", "observed", "patched", "effective_rates", "snapshot", "v1")
+_NO_RULES: dict[str, Any] = {"version": 1, "observe": {}, "runtime": {}, "rules": []}
+
+
+@dataclass
+class Outcome:
+    """What an apply would write, or wrote: changes of files, runtime modules, and the scan
+    with the files that a guard refused marked. ``failed``: (path, reason) of files that
+    could not be written."""
+
+    scan: Scan
+    changes: list[Change]
+    runtime: list[RuntimeFile]
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def refused(self) -> int:
+        """Sites, uses and files that stay unpatched against the user's wish."""
+        return self.scan.refused + len(self.scan.unreadable) + len(self.failed)
+
+
+def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
+    """All changes that patching the scanned project takes; nothing is written. ``rules`` is a
+    normal form; None keeps the rules that are there. Raises AdampatchError when a file that
+    is not ours stands where the runtime module has to go."""
+    changes: list[Change] = []
+    modules: set[str] = set()
+    for file in scan.files:
+        line, runtime = import_line(scan.root, file.source.relative)
+        edits = plan(file.module, file.classes, file.uses, line)
+        if _has_ours(file):
+            modules.add(runtime)
+        if not edits.edits:
+            continue
+        if _imports_ours(file):
+            edits = replace(edits, import_line="")
+        try:
+            new = rewritten(file.text.text, edits)
+        except GuardFailed as error:
+            _refuse(file, error.why)
+            continue
+        modules.add(runtime)
+        changes.append(Change(file.source.relative, file.text.data, file.text.encode(new), _sites(file)))
+    files = [RuntimeFile(module, _runtime_module(scan.root, module, rules)) for module in sorted(modules)]
+    changed = [f for f in files if _bytes(scan.root / f.relative) != f.data]
+    return Outcome(scan, changes, changed)
+
+
+def write(outcome: Outcome) -> None:
+    """Writes the planned changes in place, originals and manifest first."""
+    report = write_changes(outcome.scan.root, outcome.changes, outcome.runtime, __version__)
+    outcome.failed = report.failed
+
+
+def write_copy(outcome: Outcome, target: Path) -> None:
+    """Writes a patched copy of the tree into ``target``, which must not exist or be empty."""
+    root = outcome.scan.root
+    target = target.absolute()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise AdampatchError(target, "is there already; name a directory that does not exist or is empty")
+    if target.is_relative_to(root):
+        raise AdampatchError(target, f"lies inside {root}, which is what is copied; name one outside of it")
+    names = default_excludes(root)
+    shutil.copytree(root, target, symlinks=True, ignore=shutil.ignore_patterns(*names), dirs_exist_ok=True)
+    for change in outcome.changes:
+        (target / change.relative).write_bytes(change.after)
+    for file in outcome.runtime:
+        (target / file.relative).write_bytes(file.data)
+
+
+def diff(outcome: Outcome) -> str:
+    """The changes as one unified diff, new runtime modules included."""
+    pieces: list[str] = []
+    for change in outcome.changes:
+        pieces += _diff(change.relative, change.before, change.after)
+    for file in outcome.runtime:
+        pieces += _diff(file.relative, _bytes(outcome.scan.root / file.relative) or b"", file.data)
+    return "".join(pieces)
+
+
+def without_ours(data: bytes) -> bytes | None:
+    """The bytes of a file edited since it was patched, our calls taken out; None when that
+    fails. For ``revert``."""
+    try:
+        text = SourceText.from_bytes(data)
+        return text.encode(unpatched(text.text))
+    except (Unreadable, GuardFailed):
+        return None
+
+
+# ------------------------------------------------------------------------ the pieces
+
+
+def _diff(relative: str, before: bytes, after: bytes) -> list[str]:
+    old, new = (_lines(data) for data in (before, after))
+    name = "/dev/null" if not before else f"a/{relative}"
+    found = list(difflib.unified_diff(old, new, name, f"b/{relative}"))
+    return [line if line.endswith("\n") else line + "\n\\ No newline at end of file\n" for line in found]
+
+
+def _lines(data: bytes) -> list[str]:
+    if not data:
+        return []
+    return SourceText.from_bytes(data).text.splitlines(keepends=True)
+
+
+def _sites(file: FileScan) -> list[dict[str, Any]]:
+    sites = [
+        {"class": c.name, "method": s.method, "line": s.line, "kind": s.kind}
+        for c in file.classes
+        for s in c.sites
+        if s.status == "patchable"
+    ]
+    return sites + [{"use": u.spelling, "line": u.line} for u in file.uses if u.status == "patchable"]
+
+
+def _refuse(file: FileScan, why: str) -> None:
+    """Marks all that was to be patched in a file as refused: the file is left alone."""
+    file.classes = [
+        replace(
+            c,
+            status="refused" if c.status in ("patchable", "partial", "inherited") else c.status,
+            reason=f"AP232: {why} (line {c.line})",
+            sites=tuple(
+                replace(s, status="refused", reason=f"AP232: {why} (line {s.line})")
+                if s.status == "patchable"
+                else s
+                for s in c.sites
+            ),
+        )
+        for c in file.classes
+    ]
+    file.uses = [
+        replace(u, status="refused", reason=f"AP232: {why} (line {u.line})") if u.status == "patchable" else u
+        for u in file.uses
+    ]
+
+
+def _has_ours(file: FileScan) -> bool:
+    return any(
+        c.status == "already" or any(s.status == "already" for s in c.sites) for c in file.classes
+    ) or any(u.status == "already" for u in file.uses)
+
+
+def _imports_ours(file: FileScan) -> bool:
+    return "_adampatch" in file.module.imports
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _runtime_module(root: Path, relative: str, rules: Mapping[str, Any] | None) -> bytes:
+    """The text of an ``_adampatch.py``. Without ``rules`` those of the file that is there stay."""
+    path = root / relative
+    existing = _bytes(path)
+    if existing is not None:
+        text = existing.decode("utf-8", "replace")
+        if _MARK not in text:
+            raise AdampatchError(path, "is not adampatch's, and stands where its module has to go; rename it")
+        if rules is None:
+            rules = _embedded_rules(path, text)
+    body = pprint.pformat(dict(rules or _NO_RULES), indent=1, width=100, sort_dicts=False)
+    lines = [
+        f'"""{_MARK} {__version__}. Commit it with the code.',
+        "",
+        "`adampatch apply --rules FILE` writes it again with other rules, `adampatch revert`",
+        'removes it. ADAMPATCH_RULES=FILE replaces these rules for one run.\n"""',
+        "",
+        "from adampatch.runtime import bind",
+        "",
+        f"RULES = {body}",
+        "",
+        "_bound = bind(RULES, __name__)",
+        *(f"{name} = _bound.{name}" for name in _NAMES),
+        "",
+    ]
+    return "\n".join(lines).encode()
+
+
+def _embedded_rules(path: Path, text: str) -> Mapping[str, Any]:
+    try:
+        for node in ast.parse(text).body:
+            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "RULES":
+                rules = ast.literal_eval(node.value)
+                if isinstance(rules, dict):
+                    return rules
+    except (SyntaxError, ValueError):
+        pass
+    raise AdampatchError(path, "was edited and its RULES cannot be read; give --rules, or remove the file")

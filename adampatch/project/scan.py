@@ -1,0 +1,236 @@
+"""The static inventory of a project: what optimizers it has, where they are used.
+Reads files, never imports or runs them; changes nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from adampatch.analysis.classes import ClassReport, Hierarchy, reports
+from adampatch.analysis.module import Module
+from adampatch.analysis.uses import Use, uses
+from adampatch.project.discovery import NOTEBOOK_SUFFIX, Source, discover
+from adampatch.project.prefilter import mentions_adam
+from adampatch.project.text import SourceText, Unreadable
+
+_SKIP = re.compile(r"#\s*adampatch:\s*skip\b")
+_RUNTIME_FILE = "_adampatch.py"
+
+
+@dataclass
+class FileScan:
+    """One parsed file: its text, what was found in it."""
+
+    source: Source
+    text: SourceText
+    module: Module
+    classes: list[ClassReport] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
+
+
+@dataclass
+class Scan:
+    """A project's inventory. ``skipped``: (path, reason) of files that were left out though
+    they may matter; ``unreadable``: those of them that mention Adam and could not be read."""
+
+    root: Path
+    seen: int
+    files: list[FileScan]
+    skipped: list[tuple[str, str]]
+    unreadable: list[str]
+
+    @property
+    def refused(self) -> int:
+        """How many sites and uses are refused."""
+        sites = sum(s.status == "refused" for f in self.files for c in f.classes for s in c.sites)
+        return sites + sum(u.status == "refused" for f in self.files for u in f.uses)
+
+
+def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = False) -> Scan:
+    """Scans files and directories. Raises AdampatchError for a path that cannot be used; a
+    file that cannot be read or parsed is named in ``skipped`` and stops nothing."""
+    found = discover(paths, exclude)
+    skipped = [(s.path, s.reason) for s in found.skipped]
+    unreadable = [path for path, _ in skipped if path.endswith(NOTEBOOK_SUFFIX)]
+    result = Scan(found.root, len(found.sources), [], skipped, unreadable)
+    todo = [source for source in found.sources if source.path.name != _RUNTIME_FILE]
+    names: frozenset[bytes] = frozenset()
+    while todo:
+        read, todo = _read(result, todo, names)
+        if not read:
+            break
+        result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
+        hierarchy = Hierarchy(f.module for f in result.files)
+        for file in read:
+            _look_into(file, hierarchy, adaptive)
+        # a file that uses or subclasses a project's own optimizer need not mention Adam
+        names = frozenset(c.name.encode() for f in read for c in f.classes if c.status != "not_adam")
+        if not names:
+            break
+    skipped.sort()
+    return result
+
+
+def _read(
+    result: Scan, sources: Iterable[Source], names: frozenset[bytes]
+) -> tuple[list[FileScan], list[Source]]:
+    """(files worth looking into, parsed; sources that mention nothing of interest)."""
+    files: list[FileScan] = []
+    others: list[Source] = []
+
+    def skip(source: Source, reason: str, *, unreadable: bool = True) -> None:
+        result.skipped.append((source.relative, reason))
+        if unreadable:
+            result.unreadable.append(source.relative)
+
+    for source in sources:
+        try:
+            data = source.path.read_bytes()
+            if not (mentions_adam(data) if not names else any(n in data for n in names)):
+                others.append(source)
+                continue
+            text = SourceText.from_bytes(data, source.path)
+            module = Module.parse(text.text, source.relative, _package(result.root, source))
+        except OSError as error:
+            skip(source, f"cannot be read ({error.strerror})")
+        except Unreadable as error:
+            skip(source, error.reason)
+        except SyntaxError as error:
+            line = f" (line {error.lineno})" if error.lineno else ""
+            skip(source, f"does not parse as Python 3: {error.msg}{line}")
+        else:
+            if _SKIP.search(module.line_text(1)):
+                skip(source, "# adampatch: skip", unreadable=False)
+            else:
+                files.append(FileScan(source, text, module))
+    return files, others
+
+
+def _look_into(file: FileScan, hierarchy: Hierarchy, adaptive: bool) -> None:
+    found = (_without_skipped(file.module, r) for r in reports(file.module, hierarchy, adaptive=adaptive))
+    file.classes = [report for report in found if report is not None]
+    file.uses = [u for u in uses(file.module) if not _skips(file.module, u.line)]
+
+
+def _package(root: Path, source: Source) -> str:
+    """The dotted package of a file as far as the root shows it, for relative imports."""
+    parts: list[str] = []
+    folder = source.path.parent
+    while (folder / "__init__.py").exists() and folder != folder.parent:
+        parts.append(folder.name)
+        if folder == root:
+            break
+        folder = folder.parent
+    return ".".join(reversed(parts))
+
+
+def _skips(module: Module, line: int) -> bool:
+    return _SKIP.search(module.line_text(line)) is not None
+
+
+def _without_skipped(module: Module, report: ClassReport) -> ClassReport | None:
+    """The report without what a comment takes out; None when that is the class itself."""
+    if _skips(module, report.line):
+        return None
+    kept = tuple(s for s in report.sites if not _skips(module, s.line))
+    if len(kept) == len(report.sites):
+        return report
+    statuses = {s.status for s in kept}
+    status = report.status if len(statuses) > 1 else next(iter(statuses), "not_adam")
+    return replace(report, sites=kept, status=status)
+
+
+# ------------------------------------------------------------------------ reporting
+
+
+def as_document(
+    result: Scan, *, schema: str = "adampatch/scan/1", patchable: str = "patchable"
+) -> dict[str, Any]:
+    """The report as plain data, in the shape of the contract. ``patchable`` is the word for
+    what can be, or has been, patched. Classes that are no Adam are left out."""
+
+    def word(status: str) -> str:
+        return patchable if status == "patchable" else status
+
+    classes: list[dict[str, Any]] = [
+        {
+            "path": file.source.relative,
+            "cell": None,
+            "line": report.line,
+            "name": report.name,
+            "family": report.family,
+            "bases": list(report.bases),
+            "status": word(report.status),
+            "reason": report.reason,
+            "sites": [
+                {
+                    "method": site.method,
+                    "line": site.line,
+                    "kind": site.kind,
+                    "rate": site.rate,
+                    "direction": site.direction,
+                    "decay": site.decay,
+                    "status": word(site.status),
+                    "reason": site.reason,
+                }
+                for site in report.sites
+            ],
+        }
+        for file in result.files
+        for report in file.classes
+    ]
+    found_uses = [
+        {
+            "path": file.source.relative,
+            "cell": None,
+            "line": use.line,
+            "col": use.col,
+            "spelling": use.spelling,
+            "resolved": use.resolved,
+            "status": word(use.status),
+            "reason": use.reason,
+        }
+        for file in result.files
+        for use in file.uses
+    ]
+    return {
+        "schema": schema,
+        "root": ".",
+        "files": {
+            "seen": result.seen,
+            "parsed": len(result.files),
+            "skipped": [{"path": path, "reason": reason} for path, reason in result.skipped],
+        },
+        "classes": classes,
+        "uses": found_uses,
+        "findings": [],
+        "summary": {
+            "classes": sum(c["status"] != "not_adam" for c in classes),
+            "sites": sum(len(c["sites"]) for c in classes),
+            "uses": len(found_uses),
+            "refused": result.refused,
+            "findings": 0,
+        },
+    }
+
+
+def import_line(root: Path, relative: str) -> tuple[str, str]:
+    """(the statement that imports the runtime module, where that module lies, from the root)
+    for a file: relative inside a package, plain beside a script."""
+    path = PurePosixPath(relative)
+    folder = path.parent
+    levels = 0
+    top = folder
+    while (root / top / "__init__.py").exists():
+        levels += 1
+        if top == PurePosixPath("."):
+            break
+        if not (root / top.parent / "__init__.py").exists():
+            break
+        top = top.parent
+    if levels == 0:
+        return "import _adampatch\n", (folder / _RUNTIME_FILE).as_posix()
+    return f"from {'.' * levels} import _adampatch\n", (top / _RUNTIME_FILE).as_posix()
