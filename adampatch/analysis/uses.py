@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,11 @@ import gast
 
 from adampatch.analysis import catalog
 from adampatch.analysis.module import Module, canonical, import_bindings
+
+_STOCK_NAMES = frozenset(path.rsplit(".", 1)[-1] for path in catalog.STOCK_OPTIMIZERS)
+#: a file without any of these, in any case, makes no stock optimizer
+_STOCK_WORDS = re.compile("|".join(sorted(_STOCK_NAMES)), re.IGNORECASE)
+_MAX_ALIASES = 4
 
 
 @dataclass(frozen=True)
@@ -43,36 +49,25 @@ class _Chains(beniget.DefUseChains):  # type: ignore[misc]
 
 def uses(module: Module) -> list[Use]:
     """All uses in a module, in source order."""
-    found: list[Use] = []
-    candidates = [n for n in gast.walk(module.tree) if isinstance(n, gast.Call) and _candidate(n)]
-    if not candidates:
+    if not _STOCK_WORDS.search(module.text):
         return []
-    definitions = _definitions(module)
-    for node in candidates:
-        if _ours(node.func):
-            continue
+    calls = [n for n in gast.walk(module.tree) if isinstance(n, gast.Call) and not _ours(n.func)]
+    names = _Names(module)
+    found: list[Use] = []
+    for node in calls:
         wrapped = isinstance(node.func, gast.Call) and _ours(node.func.func)
         callee = node.func.args[0] if wrapped and node.func.args else node.func
-        for path in _resolve(callee, definitions, module):
-            if path in catalog.STOCK_OPTIMIZERS:
-                resolved = catalog.STOCK_OPTIMIZERS[path]
-                status = "already" if wrapped else "patchable"
-                found.append(
-                    _use(module, callee, module.normal_text(callee), resolved, "constructor", status)
-                )
-                break
+        if names.may_be_stock(callee):
+            for path in names.resolve(callee):
+                if path in catalog.STOCK_OPTIMIZERS:
+                    resolved = catalog.STOCK_OPTIMIZERS[path]
+                    status = "already" if wrapped else "patchable"
+                    spelling = module.normal_text(callee)
+                    found.append(_use(module, callee, spelling, resolved, "constructor", status))
+                    break
         if isinstance(node.func, gast.Attribute) and node.func.attr == "compile":
             found += _strings(module, node)
     return sorted(found, key=lambda u: (u.line, u.col))
-
-
-def _candidate(call: Any) -> bool:
-    """Whether the callee's last part can be a stock name (or something renamed: any name
-    that an import binds is looked at by its definitions)."""
-    callee = call.func
-    if isinstance(callee, gast.Call):
-        return _ours(callee.func)
-    return isinstance(callee, (gast.Name, gast.Attribute))
 
 
 def _ours(callee: Any) -> bool:
@@ -102,51 +97,63 @@ def _use(module: Module, node: Any, spelling: str, resolved: str, kind: str, sta
     return Use(node.lineno, column, spelling, resolved, kind, status, None, node)
 
 
-def _definitions(module: Module) -> dict[Any, list[Any]]:
-    """{Name node: the definitions that reach it}."""
-    chains = _Chains()
-    with contextlib.redirect_stdout(io.StringIO()):  # beniget prints warnings
-        chains.visit(module.tree)
-    reaching: dict[Any, list[Any]] = {}
-    for definition in chains.chains.values():
-        for user in definition.users():
-            reaching.setdefault(user.node, []).append(definition.node)
-    return reaching
+class _Names:
+    """What a name may stand for: the definitions that reach it, followed back to imports."""
 
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.imported: dict[Any, list[str]] = {}
+        self.assigned: dict[Any, Any] = {}
+        self._stock_like = set(_STOCK_NAMES)
+        for node in gast.walk(module.tree):
+            if isinstance(node, (gast.Import, gast.ImportFrom)):
+                aliases = [a for a in node.names if a.name != "*"]
+                for alias, (bound, path) in zip(aliases, import_bindings(node, module.package), strict=True):
+                    self.imported[alias] = [path]
+                    if path.rsplit(".", 1)[-1] in _STOCK_NAMES:
+                        self._stock_like.add(bound)
+            elif isinstance(node, gast.Assign) and isinstance(node.value, (gast.Name, gast.Attribute)):
+                self.assigned.update((target, node.value) for target in node.targets)
+                if self.may_be_stock(node.value):
+                    self._stock_like.update(t.id for t in node.targets if isinstance(t, gast.Name))
+        self._reaching: dict[Any, list[Any]] | None = None
 
-def _resolve(node: Any, definitions: dict[Any, list[Any]], module: Module, depth: int = 0) -> list[str]:
-    """The dotted paths a callee may stand for; empty unless every definition agrees that it
-    comes from an import."""
-    parts: list[str] = []
-    while isinstance(node, gast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, gast.Name) or depth > 4:
-        return []
-    paths: list[str] = []
-    reached = definitions.get(node, [])
-    for definition in reached:
-        paths += _imported(definition, node.id, definitions, module, depth)
-        if not paths:
+    def may_be_stock(self, node: Any) -> bool:
+        """A quick look at the last part of a callee, before definitions are chased."""
+        return (
+            node.attr if isinstance(node, gast.Attribute) else getattr(node, "id", None)
+        ) in self._stock_like
+
+    def resolve(self, node: Any, depth: int = 0) -> list[str]:
+        """The dotted paths a callee may stand for; empty unless every definition that reaches
+        it comes from an import."""
+        parts: list[str] = []
+        while isinstance(node, gast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if not isinstance(node, gast.Name) or depth > _MAX_ALIASES:
             return []
-    if not reached and node.id in module.imports:
-        paths += module.imports[node.id]
-    return [canonical(".".join([p, *reversed(parts)])) for p in paths]
+        paths: list[str] = []
+        reached = self._definitions().get(node, [])
+        for definition in reached:
+            behind = self.imported.get(definition, [])
+            if definition in self.assigned:  # Adam = tf.keras.optimizers.Adam
+                behind = self.resolve(self.assigned[definition], depth + 1)
+            if not behind:
+                return []
+            paths += behind
+        if not reached:
+            paths += self.module.imports.get(node.id, ())
+        return [canonical(".".join([p, *reversed(parts)])) for p in paths]
 
-
-def _imported(
-    definition: Any, name: str, definitions: dict[Any, list[Any]], module: Module, depth: int
-) -> list[str]:
-    if isinstance(definition, gast.alias):
-        for node in gast.walk(module.tree):
-            if isinstance(node, (gast.Import, gast.ImportFrom)) and definition in node.names:
-                return [path for bound, path in import_bindings(node, module.package) if bound == name]
-    if isinstance(definition, gast.Name):  # Adam = tf.keras.optimizers.Adam
-        for node in gast.walk(module.tree):
-            if (
-                isinstance(node, gast.Assign)
-                and definition in node.targets
-                and isinstance(node.value, (gast.Name, gast.Attribute))
-            ):
-                return _resolve(node.value, definitions, module, depth + 1)
-    return []
+    def _definitions(self) -> dict[Any, list[Any]]:
+        """{Name node: the definitions that reach it}, by beniget."""
+        if self._reaching is None:
+            chains = _Chains()
+            with contextlib.redirect_stdout(io.StringIO()):  # beniget prints warnings
+                chains.visit(self.module.tree)
+            self._reaching = {}
+            for definition in chains.chains.values():
+                for user in definition.users():
+                    self._reaching.setdefault(user.node, []).append(definition.node)
+        return self._reaching

@@ -79,46 +79,46 @@ def command(
         for path, reason in outcome.failed:
             options.note(f"error: {path}: {reason}")
         if not quiet:
-            _closing(document, len(changed), outcome.refused, dry, withheld, out)
+            _closing(document, changed, outcome.refused, dry, withheld, out)
     if dry:
         sys.exit(1 if changed or outcome.refused else 0)
     sys.exit(1 if outcome.refused else 0)
 
 
 def _closing(
-    document: dict[str, Any], changed: int, refused: int, dry: bool, withheld: bool, out: Path | None
+    document: dict[str, Any], changed: list[str], refused: int, dry: bool, withheld: bool, out: Path | None
 ) -> None:
     """Three lines: what was done, what was not, what to do next."""
-    sites = sum(s["status"] == "patched" for c in document["classes"] for s in c["sites"])
-    found_uses = sum(u["status"] == "patched" for u in document["uses"])
-    bases = sum(c["status"] == "inherited" for c in document["classes"])
-    counts = [plural(sites, "site"), plural(found_uses, "use")] + (
-        [plural(bases, "base class", "base classes")] if bases else []
-    )
-    what = f"{', '.join(counts)} in {plural(changed, 'file')}"
+    rewritten = [path for path in changed if not path.endswith("_adampatch.py")]
+    what = f"{_counts(document)} in {plural(len(rewritten), 'file')}"
+    if changed and not rewritten:
+        what = "the rules in " + ", ".join(changed)
     say = options.note if dry else click.echo
     if withheld:
         say(f"Wrote nothing (--strict): {refused} refused.")
+    elif not changed:
+        found = document["summary"]["classes"] or document["uses"]
+        why = "all is patched already" if found else "no Adam-family optimizer was found"
+        say(f"Nothing to change: {why}.")
     elif dry:
-        say(f"Would patch {what}; wrote nothing." if changed else "Nothing to change.")
-    elif changed:
-        say(f"Patched {what}{f', in a copy at {out}' if out is not None else ''}.")
+        say(f"Would write {what}; wrote nothing.")
     else:
-        say(
-            "Nothing to change: all is patched already."
-            if document["summary"]["classes"] or document["uses"]
-            else "Nothing to patch: no Adam-family optimizer was found."
-        )
-    say(
-        f"Left alone: {refused} refused or unreadable, named above; `adampatch explain CODE` says why."
-        if refused
-        else "Refused: nothing."
-    )
-    if dry:
-        say("Run again without --diff, --check and --strict to write.")
-    elif changed and out is None:
-        say("Next: run your training as ever; `adampatch revert` takes it back.")
-    elif changed:
-        say("Next: run your training there.")
+        say(f"{'Patched' if rewritten else 'Wrote'} {what}{f', in a copy at {out}' if out else ''}.")
+    if refused:
+        say(f"Left alone: {refused} refused or unreadable, named above; `adampatch explain CODE` says why.")
     else:
-        say("Next: run your training; `adampatch revert` takes patches back.")
+        say("Refused: nothing.")
+    if dry and changed:
+        say("Next: run again without --diff, --check or --strict to write.")
+    elif out is not None:
+        say(f"Next: run your training in {out}.")
+    else:
+        say("Next: run your training as ever; `adampatch revert` takes patches back.")
+
+
+def _counts(document: dict[str, Any]) -> str:
+    sites = sum(s["status"] == "patched" for c in document["classes"] for s in c["sites"])
+    found_uses = sum(u["status"] == "patched" for u in document["uses"])
+    bases = sum(c["status"] == "inherited" for c in document["classes"])
+    counts = [plural(sites, "site"), plural(found_uses, "use"), plural(bases, "base class", "base classes")]
+    return ", ".join(counts if bases else counts[:2])

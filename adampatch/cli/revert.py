@@ -25,9 +25,13 @@ def command(path: str, force: bool, style: str, quiet: bool, verbose: int, debug
     adampatch revert .
     """
     from adampatch.project.apply import without_ours
-    from adampatch.project.revert import find_root, revert
+    from adampatch.project.revert import NothingToRevert, RevertReport, find_root, revert
 
-    report = revert(find_root(path), force=force, unpatch=without_ours)
+    try:
+        report = revert(find_root(path), force=force, unpatch=without_ours)
+    except NothingToRevert as error:
+        options.note(str(error))
+        report = RevertReport()
     if style == "json":
         options.print_json(
             {

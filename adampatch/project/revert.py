@@ -29,6 +29,10 @@ _EDITED = "was edited since it was patched; --force restores the original over t
 _EDITED_RUNTIME = "was edited since adampatch wrote it; --force removes it"
 
 
+class NothingToRevert(AdampatchError):
+    """No patched project at the path: for a script that reverts twice, no error."""
+
+
 @dataclass(frozen=True)
 class RevertReport:
     """Relative paths with "/", sorted.
@@ -48,7 +52,7 @@ class RevertReport:
 def find_root(path: str | os.PathLike[str]) -> Path:
     """The directory that holds `.adampatch/`: `path` itself or the nearest one above it.
 
-    Raises `AdampatchError` where there is none.
+    Raises `NothingToRevert` where there is none, and `AdampatchError` where `path` does not exist.
     """
     start = Path(os.path.abspath(path))
     for candidate in (start, *start.parents):
@@ -56,7 +60,7 @@ def find_root(path: str | os.PathLike[str]) -> Path:
             return candidate
     if not start.exists():
         raise AdampatchError(path, "does not exist; name the directory that was patched")
-    raise AdampatchError(
+    raise NothingToRevert(
         path, f"nothing to revert: there is no {DIRECTORY} here or above; name the patched directory"
     )
 
@@ -69,11 +73,11 @@ def revert(root: str | os.PathLike[str], force: bool = False, unpatch: Unpatch |
     force: restore the original over edits and bring deleted files back.
 
     `.adampatch/` goes when all is back; otherwise it keeps what is still needed.
-    Raises `AdampatchError` where there is nothing to revert or the manifest cannot be read.
+    Raises `NothingToRevert`, and `AdampatchError` where the manifest cannot be read.
     """
     root = Path(os.path.abspath(root))
     if not (root / DIRECTORY).is_dir():
-        raise AdampatchError(
+        raise NothingToRevert(
             root, f"nothing to revert: there is no {DIRECTORY} here; name the patched directory"
         )
     with locked(root):

@@ -203,8 +203,9 @@ def _call_with_last(module: cst.Module, text: str, inner: cst.BaseExpression) ->
 
 
 def _with_import(module: cst.Module, line: str) -> cst.Module:
-    """The import after the last import of the block that opens the file."""
+    """The import after the last import of the block that opens the file, in a group of its own."""
     statement = cst.parse_statement(line, config=module.config_for_parsing)
+    assert isinstance(statement, cst.SimpleStatementLine)
     body = list(module.body)
     at = 0
     for index, node in enumerate(body):
@@ -222,6 +223,7 @@ def _with_import(module: cst.Module, line: str) -> cst.Module:
             at = 1  # the docstring
     if at == 0:
         return module.with_changes(body=[statement, *body])
+    statement = statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)])
     return module.with_changes(body=[*body[:at], statement, *body[at:]])
 
 

@@ -257,7 +257,7 @@ def test_caution_7_qhadam_and_ademamix_separate() -> None:
     qh = div(
         add(mul(sub(ONE, nu), G), mul(nu, M)), add(sqrt(add(mul(sub(ONE, nu), mul(G, G)), mul(nu, V))), EPS)
     )
-    rate, direction, _, kind = shown(mul(LR, qh))
+    _, direction, _, kind = shown(mul(LR, qh))
     assert (direction, kind) == ("(1-nu)*g+nu*m", "adam")
     slow = read("m2", 1)
     writes = [*MOMENTS, StateWrite("m2", ema(read("m2"), B2, G))]

@@ -91,7 +91,11 @@ def test_algebra_is_pure() -> None:
 
 
 def test_importing_adampatch_imports_neither_tensorflow_nor_libcst() -> None:
-    code = "import sys, adampatch, adampatch.runtime; bad = {'tensorflow', 'keras', 'libcst', 'gast'} & set(sys.modules); sys.exit(str(bad) if bad else 0)"
+    code = (
+        "import sys, adampatch, adampatch.runtime\n"
+        "bad = {'tensorflow', 'keras', 'libcst', 'gast'} & set(sys.modules)\n"
+        "sys.exit(str(bad) if bad else 0)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -185,6 +185,11 @@ def test_edited_files_keep_the_edits_on_revert(project: Path) -> None:
     assert not (project / ".adampatch").exists()
 
 
+def test_reverting_twice_is_no_error(project: Path) -> None:
+    done = run("revert", project)
+    assert (done.returncode, "nothing to revert" in done.stderr) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -194,7 +199,7 @@ def test_edited_files_keep_the_edits_on_revert(project: Path) -> None:
             ["apply", ".", "--rules", "no.toml"],
             "error: no.toml: there is no such rules file; name one, or a preset\n",
         ),
-        (["revert", "."], "nothing to revert"),
+        (["revert", "nowhere"], "error: nowhere: does not exist"),
         (["explain", "AP999"], "error: AP999 is no code; known are AP201, "),
         (["fly"], "No such command 'fly'"),
         (["scan"], "Missing argument 'PATH...'"),

@@ -1,0 +1,157 @@
+"""bind(rules): the functions that patched code calls, tied to one project's rules.
+
+Touches no TensorFlow: what does is imported when an optimizer first steps.
+"""
+
+import json
+import threading
+
+from adampatch.runtime import records, settings
+
+_LOCK = threading.Lock()
+_BINDINGS = {}
+
+
+def _unconverted(function):
+    # What tf.autograph.experimental.do_not_convert leaves on a function, without TensorFlow.
+    function.autograph_info__ = {}
+    return function
+
+
+class Binding(object):
+    """The run time for one set of rules.
+
+    Attributes:
+        rules: normal form (plain data) or None; name: the module that holds them;
+        given: {"rules", "emit", "every"} as given to `patched(cls, ...)`;
+        v1: module with `tensors(graph=None)`.
+    """
+
+    def __init__(self, rules, name, given):
+        self.rules = rules
+        self.name = name
+        self.given = given
+
+    def __repr__(self):
+        return "adampatch.runtime.bind(name={!r})".format(self.name)
+
+    def __reduce__(self):
+        return _restore, (self.rules, self.name, self.given)
+
+    @_unconverted
+    def step(self, optimizer, variable, update, rate, direction, decay=None, alpha=None):
+        """Stands for `update` in `w <- w - update`.
+
+        Args:
+            optimizer: the optimizer that steps.
+            variable: the model variable (or its replica, or its Keras 3 value).
+            update: the stock expression, already evaluated; a tensor or IndexedSlices.
+            rate, direction, decay, alpha: functions of no argument with
+                `update == rate() * direction() + decay()` in exact arithmetic; `decay` may be
+                or give None; `alpha` gives a scalar and is only shown.
+
+        Returns:
+            `update` itself, same bits, where no rule applies. Where one does, `update` with
+            the elements whose rate is out of bounds replaced by `bounded * direction + decay`.
+
+        Raises:
+            ValueError: settings or rules that cannot be obeyed, before the first update.
+        """
+        from adampatch.runtime import stepping
+
+        return stepping.step(self, optimizer, variable, update, rate, direction, decay, alpha)
+
+    @_unconverted
+    def fused(self, optimizer, variable, stock):
+        """Stands for the callee of a fused kernel and is called with the kernel's arguments.
+
+        Returns `stock` itself with nothing to observe and no rule for `variable`; else a
+        function with the kernel's signature and return value.
+        """
+        from adampatch.runtime import stepping
+
+        return stepping.fused(self, optimizer, variable, stock)
+
+    def observed(self, cls):
+        """Class decorator: marks the end of one optimizer update. Returns `cls` itself."""
+        from adampatch.runtime import observing
+
+        return observing.observed(self, cls)
+
+    def patched(self, x, rules=None, emit=None, every=None, keras=None):
+        """The patched form of an optimizer class, instance, Keras name or config.
+
+        Args:
+            x: a class (gives its patched subclass, always the same one), an instance (gives
+                the same object, patched in place), a Keras name in any case or a config dict
+                (give a patched instance).
+            rules: replaces the project's rules; a file name or the normal form.
+            emit: "off", "stats" or "tensor"; every: optimizer updates between samples.
+            keras: the Keras that names and configs are looked up in.
+
+        Raises:
+            ValueError: no Adam-family update in `x`, one that cannot be patched (with its
+                code and reason), or bad settings.
+            RuntimeError: the tool side of adampatch is not installed here.
+        """
+        from adampatch.runtime import patching
+
+        return patching.patched(self, x, {"rules": rules, "emit": emit, "every": every}, keras)
+
+    @staticmethod
+    def effective_rates(optimizer):
+        """See `adampatch.runtime.effective_rates`."""
+        from adampatch.runtime import reading
+
+        return reading.effective_rates(optimizer)
+
+    @staticmethod
+    def snapshot(optimizer):
+        """See `adampatch.runtime.snapshot`."""
+        from adampatch.runtime import reading
+
+        return reading.snapshot(optimizer)
+
+    @property
+    def v1(self):
+        """Module with `tensors(graph=None)`."""
+        from adampatch.runtime import graph_tensors
+
+        return graph_tensors
+
+    def end(self, optimizer):
+        """Ends one update of `optimizer` (called by what `observed` wraps)."""
+        from adampatch.runtime import sampling
+
+        sampling.flush(optimizer, records.record_of(optimizer, self))
+
+    def derive(self, given):
+        """This binding with settings given to `patched(cls, ...)`."""
+        given = {name: value for name, value in given.items() if value is not None}
+        if not given:
+            return self
+        if "rules" in given:
+            given["rules"] = settings.load_rules(given["rules"])[0]
+        merged = dict(self.given, **given)
+        settings.resolve(self.rules, merged, {})
+        return _restore(self.rules, self.name, merged)
+
+
+def _restore(rules, name, given):
+    """The one Binding of these rules and settings in this process."""
+    key = json.dumps([rules, name, given], sort_keys=True)
+    with _LOCK:
+        found = _BINDINGS.get(key)
+        if found is None:
+            found = _BINDINGS[key] = Binding(rules, name, given)
+        return found
+
+
+def bind(rules=None, name="_adampatch"):
+    """The Binding for the normal form `rules` (plain data; None for no rules).
+
+    The same arguments give the same object. Raises ValueError for a normal form with
+    features this runtime does not know.
+    """
+    settings.check_normal_form(rules or {}, "the rules in {}".format(name))
+    return _restore(rules, name, {})

@@ -1,0 +1,150 @@
+"""observed(cls): where one optimizer update ends, per code family.
+
+Touches only the class it decorates; no TensorFlow until an update ends.
+"""
+
+import functools
+
+from adampatch.runtime import records
+
+# In order: the method during which all variables of one update are stepped. Keras 3 runs
+# `_backend_update_step` inside `cond` when it accumulates gradients, so the flush hangs there.
+ENDS = ("_backend_update_step", "apply_gradients")
+
+
+def observed(binding, cls):
+    """Makes `cls` flush the samples of `binding` when one of its updates ends; returns `cls`.
+
+    Idempotent; where several classes of an MRO are observed the outermost call flushes.
+    """
+    name = next((end for end in ENDS if callable(getattr(cls, end, None))), None)
+    if name is None:
+        return cls  # nothing here ends an update, and nothing is queued then
+    cls.__adampatch_observed__ = True
+    own = cls.__dict__.get(name)
+    if getattr(own, "__adampatch_end__", None) is binding:
+        return cls
+    if own is not None:
+
+        def call(self, args, kwargs):
+            return _as_called(own)(self, *args, **kwargs)
+
+    else:
+
+        def call(self, args, kwargs):
+            return _as_called(getattr(super(cls, self), name))(*args, **kwargs)
+
+    @functools.wraps(getattr(cls, name))
+    def ending(self, *args, **kwargs):
+        record = records.record_of(self, binding)
+        if name == "apply_gradients":
+            args, kwargs = _check_pairs(record, args, kwargs)
+        else:
+            _check_listed(record, self)
+        record.enter()
+        try:
+            out = call(self, args, kwargs)
+        except BaseException:
+            record.leave()
+            record.abandon()
+            raise
+        if record.leave():
+            binding.end(self)
+        return out
+
+    _check_at_build(binding, cls)
+    _show_to_saved_models(binding, cls)
+    ending.__adampatch_end__ = binding
+    ending.autograph_info__ = {}  # ours is not to be converted; what it calls is, see `_as_called`
+    setattr(cls, name, ending)
+    return cls
+
+
+def _check_at_build(binding, cls):
+    """Keras builds an optimizer before anything is updated: the place to refuse a rule."""
+    own = cls.__dict__.get("build")
+    if not callable(getattr(cls, "build", None)):
+        return
+
+    @functools.wraps(cls.build)
+    def build(self, *args, **kwargs):
+        call = own.__get__(self, cls) if own is not None else super(cls, self).build
+        out = call(*args, **kwargs)
+        _check_listed(records.record_of(self, binding), self)
+        return out
+
+    build.autograph_info__ = {}
+    cls.build = build
+
+
+def _show_to_saved_models(binding, cls):
+    """Names our variables as children, to a SavedModel only.
+
+    A SavedModel of a training function refuses captured variables that no object tracks;
+    a checkpoint must not see them.
+    """
+    if not callable(getattr(cls, "_trackable_children", None)) or "_trackable_children" in cls.__dict__:
+        return
+
+    def _trackable_children(self, save_type="checkpoint", **kwargs):
+        children = super(cls, self)._trackable_children(save_type, **kwargs)
+        if save_type == "savedmodel":
+            own = records.record_of(self, binding).variables()
+            children = dict(children, **{"adampatch_%d" % i: v for i, v in enumerate(own)})
+        return children
+
+    cls._trackable_children = _trackable_children
+
+
+def _check_listed(record, optimizer):
+    if record.checked or not record.settings.rules:
+        return
+    from adampatch.runtime import worlds
+
+    listed = worlds.listed_variables(optimizer)
+    if listed:
+        record.check([worlds.path_of(variable) for variable in listed])
+
+
+def _as_called(function):
+    """`function`, converted by AutoGraph exactly if the caller's code is being converted."""
+    import tensorflow as tf
+
+    if tf.executing_eagerly():
+        return function
+    try:
+        from tensorflow.python.autograph.core import ag_ctx
+        from tensorflow.python.autograph.impl import api
+
+        return api.tf_convert(function, ag_ctx.control_status_ctx(), convert_by_default=False)
+    except (ImportError, AttributeError, TypeError):
+        return function
+
+
+def _check_pairs(record, args, kwargs):
+    """Checks the rules against the variables of `apply_gradients(grads_and_vars, ...)`.
+
+    Families that call it keep no list of variables. An iterator is read once, so a list is
+    passed on in its place.
+    """
+    if record.checked or not record.settings.rules:
+        return args, kwargs
+    pairs = kwargs.get("grads_and_vars", args[0] if args else None)
+    if pairs is None:
+        return args, kwargs
+    pairs = list(pairs)
+    if "grads_and_vars" in kwargs:
+        kwargs = dict(kwargs, grads_and_vars=pairs)
+    else:
+        args = (pairs,) + args[1:]
+
+    import tensorflow as tf
+
+    from adampatch.runtime import worlds
+
+    variables = [variable for _, variable in pairs]
+    if not tf.executing_eagerly():
+        # One optimizer may take several losses in turn, each with its own variables.
+        variables = variables + list(tf.compat.v1.trainable_variables())
+    record.check(sorted(set(worlds.path_of(variable) for variable in variables)))
+    return args, kwargs

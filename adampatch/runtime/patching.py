@@ -1,0 +1,203 @@
+"""patched(x): slips rewritten update methods into a class, just above the class that defines them.
+
+Touches classes and the `__class__` of instances; the rewriting itself is the tool side's,
+reached lazily.
+"""
+
+import copy
+import copyreg
+import sys
+import threading
+
+from adampatch.runtime import records
+
+_LOCK = threading.RLock()
+_CLASSES = {}  # (binding, stock class) -> patched class
+_METACLASSES = {}
+
+# Roots that define the frame of an update and never a site; looking into them costs time.
+_FRAME_MODULES = (
+    "builtins", "abc", "typing", "six",
+    "keras.src.backend", "keras.src.saving", "keras.src.optimizers.base_optimizer",
+    "keras.src.optimizers.optimizer", "tensorflow.python.trackable", "tensorflow.python.training.tracking",
+    "tensorflow.python.training.optimizer", "tensorflow.python.checkpoint", "tensorflow.python.util",
+)  # fmt: skip
+# Where each Keras keeps the name a class is serialised under.
+_NAME_TABLES = (
+    ("keras.src.api_export", "REGISTERED_OBJS_TO_NAMES"),
+    ("keras.src.saving.object_registration", "GLOBAL_CUSTOM_NAMES"),
+    ("keras.src.saving.object_registration", "_GLOBAL_CUSTOM_NAMES"),
+    ("tf_keras.src.saving.object_registration", "_GLOBAL_CUSTOM_NAMES"),
+)
+
+
+def patched(binding, x, given, keras=None):
+    """See `Binding.patched`."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(x, type):
+        return _patched_class(binding.derive(given), x)
+    if isinstance(x, (str, dict)):
+        x = _from_keras(x, keras)
+    return _patched_instance(binding, x, given)
+
+
+def _from_keras(identifier, keras):
+    if keras is None:
+        import tensorflow as tf
+
+        keras = tf.keras
+    if isinstance(identifier, str):
+        identifier = identifier.lower()  # the registry's spelling
+    return keras.optimizers.get(copy.deepcopy(identifier))
+
+
+def _patched_instance(binding, optimizer, given):
+    inner = getattr(optimizer, "inner_optimizer", None)
+    if inner is not None:  # a wrapper: what it wraps is what updates
+        _patched_instance(binding, inner, given)
+        return optimizer
+    cls = _patched_class(binding, type(optimizer))
+    records.give(optimizer, given)
+    if cls is not type(optimizer):
+        # Keras tracks attributes; this is none.
+        object.__setattr__(optimizer, "__class__", cls)
+    return optimizer
+
+
+def _patched_class(binding, cls):
+    if cls.__dict__.get("__adampatch_origin__") is not None:
+        if cls.__adampatch_binding__ is binding:
+            return cls
+        cls = cls.__adampatch_origin__  # another project's rules
+    if getattr(cls, "__adampatch_observed__", False):
+        return cls  # patched in its source, or derived from a patched class
+    with _LOCK:
+        found = _CLASSES.get((binding, cls))
+        if found is None:
+            found = _CLASSES[(binding, cls)] = _build(binding, cls)
+        return found
+
+
+def _name(cls):
+    return "{}.{}".format(cls.__module__, cls.__qualname__)
+
+
+def _backend_of(cls):
+    """The Keras 3 backend an optimizer class runs on; "tensorflow" for every other family."""
+    if any(base.__module__.startswith("keras.src.optimizers.base_optimizer") for base in cls.__mro__):
+        backend = sys.modules.get("keras.src.backend")
+        if backend is not None:
+            return backend.backend()
+    return "tensorflow"
+
+
+def _rewritten(binding, cls):
+    """[(owner, {name: function})] over the MRO, from the tool side."""
+    try:
+        from adampatch.rewrite import live
+    except ImportError as error:
+        raise RuntimeError(
+            "adampatch: patched({}) needs the tool side of adampatch in this environment, and {}; "
+            "`pip install adampatch` (Python >= 3.10), or patch the source with `adampatch apply`".format(
+                cls.__name__, error
+            )
+        )
+    out = []
+    for owner in cls.__mro__:
+        if any(owner.__module__ == m or owner.__module__.startswith(m + ".") for m in _FRAME_MODULES):
+            continue
+        try:
+            methods = live.rewritten_methods(owner, binding)
+        except live.Refused as refused:
+            raise ValueError(
+                "adampatch: {} cannot be patched: {}: {}; `adampatch explain {}` says more".format(
+                    _name(owner), refused.code, refused.reason, refused.code
+                )
+            )
+        if methods:
+            out.append((owner, methods))
+    return out
+
+
+def _build(binding, cls):
+    backend = _backend_of(cls)
+    if backend != "tensorflow":
+        records.warn_once(
+            ("backend", backend),
+            "Keras runs on {}, adampatch on TensorFlow only: stock behaviour.".format(backend),
+        )
+        return cls
+    rewritten = _rewritten(binding, cls)
+    if not rewritten:
+        raise ValueError(
+            "adampatch: {} has no Adam-family update; nothing to patch (RMSprop and the like are not in "
+            "the default scope, and wrappers are patched through the optimizer they wrap)".format(_name(cls))
+        )
+    meta = _metaclass(type(cls))
+    owners = [
+        meta(
+            "Patched" + owner.__name__,
+            (owner,),
+            dict(methods, __module__=owner.__module__, __doc__=owner.__doc__),
+        )
+        for owner, methods in rewritten
+    ]
+    # `class PatchedAdam(Adam)` carries the methods; with (AdamW, PatchedAdam) as bases it comes
+    # right before Adam in the MRO, so what AdamW does before calling super() stays.
+    bases = tuple(owners) if rewritten[0][0] is cls else (cls,) + tuple(owners)
+    final = meta(
+        cls.__name__,
+        bases,
+        {
+            "__module__": cls.__module__,
+            "__qualname__": cls.__qualname__,
+            "__doc__": cls.__doc__,
+            # Dunder names: Keras walks the other attributes when it saves.
+            "__adampatch_origin__": cls,
+            "__adampatch_binding__": binding,
+            "__reduce_ex__": _reduce_instance,
+        },
+    )
+    for module, table in _NAME_TABLES:
+        names = getattr(sys.modules.get(module), table, None)
+        if names is not None and cls in names:
+            names[final] = names[cls]
+    return binding.observed(final)
+
+
+# -- pickling ---------------------------------------------------------------------------------
+
+
+def _metaclass(base):
+    """A metaclass derived from `base`, so that copyreg can be told how to pickle its classes."""
+    if base in _METACLASSES.values():
+        return base
+    meta = _METACLASSES.get(base)
+    if meta is None:
+        meta = _METACLASSES[base] = type("PatchedMeta", (base,), {})
+        copyreg.pickle(meta, _reduce_class)
+    return meta
+
+
+def _reduce_class(cls):
+    origin = cls.__dict__.get("__adampatch_origin__")
+    if origin is None:
+        return cls.__qualname__  # a user's subclass: by name, as any class
+    return _patched_class, (cls.__adampatch_binding__, origin)
+
+
+def _reduce_instance(self, protocol):
+    # Keras 3 pickles through its own file format and would give back the stock class.
+    stock = super(_final_of(type(self)), self).__reduce_ex__(protocol)
+    if not isinstance(stock, tuple):
+        return stock
+    remade = (type(self).__adampatch_binding__, records.given(self), stock[0], stock[1])
+    return (_remake,) + (remade,) + tuple(stock[2:])
+
+
+def _final_of(cls):
+    return next(base for base in cls.__mro__ if base.__dict__.get("__reduce_ex__") is _reduce_instance)
+
+
+def _remake(binding, given, function, arguments):
+    return _patched_instance(binding, function(*arguments), given)

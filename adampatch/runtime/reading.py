@@ -1,0 +1,146 @@
+"""effective_rates and snapshot: what was sampled, as NumPy arrays and Python floats.
+
+Reads variables of ours; writes nothing.
+"""
+
+import numpy as np
+
+from adampatch.runtime import records
+from adampatch.runtime.settings import NotYetAvailable
+
+PERCENTILES = (
+    ("rate_min", 0), ("rate_p05", 5), ("rate_p25", 25), ("rate_p50", 50),
+    ("rate_p75", 75), ("rate_p95", 95), ("rate_max", 100),
+)  # fmt: skip
+
+
+def _innermost(optimizer):
+    """The optimizer that updates, below wrappers such as a loss scale."""
+    seen = set()
+    while id(optimizer) not in seen:
+        seen.add(id(optimizer))
+        inner = getattr(optimizer, "inner_optimizer", None)
+        if inner is None or records.find(optimizer):
+            break
+        optimizer = inner
+    return optimizer
+
+
+def _records(optimizer):
+    return records.find(_innermost(optimizer))
+
+
+def _in_graph(optimizer):
+    try:
+        import tensorflow as tf
+    except ImportError:
+        return ""
+    if not tf.executing_eagerly() and getattr(tf.compat.v1.get_default_graph(), "_adampatch_tensors", None):
+        return " In a v1 graph fetch adampatch.v1.tensors() instead."
+    return ""
+
+
+def _unavailable(optimizer, what, fix):
+    return NotYetAvailable(
+        "adampatch: {} of {}: {}.{}".format(what, type(optimizer).__name__, fix, _in_graph(optimizer))
+    )
+
+
+def effective_rates(optimizer):
+    """The effective rates of the last sampled update.
+
+    Returns {variable path: NumPy array of the variable's shape and dtype}, copies; the rate
+    is what multiplied the direction, after any rule; with every=1 (the default for
+    emit="tensor") that is the last update.
+
+    Raises NotYetAvailable, naming the setting, when nothing was emitted yet.
+    """
+    found = _records(optimizer)
+    out = {}
+    for record in found:
+        for store in list(record.stores.values()):
+            if store.full is not None:
+                out[store.key] = np.array(store.full.numpy())
+    if out:
+        return out
+    if found and all(record.settings.emit != "tensor" for record in found):
+        raise _unavailable(
+            optimizer,
+            "the effective rates",
+            'emit is "{}"; use patched(optimizer, emit="tensor"), emit = "tensor" in the [observe] table, or '
+            "ADAMPATCH_EMIT=tensor".format(found[0].settings.emit),
+        )
+    raise _unavailable(
+        optimizer,
+        "the effective rates",
+        'no update ran yet; they need emit="tensor" (patched(optimizer, emit="tensor") or '
+        "ADAMPATCH_EMIT=tensor) and one update of a patched optimizer",
+    )
+
+
+def _percentiles(rates, suffix):
+    rates = rates[np.isfinite(rates)].astype(np.float64)
+    if rates.size == 0:
+        return {name + suffix: float("nan") for name, _ in PERCENTILES}
+    values = np.percentile(rates, [share for _, share in PERCENTILES])
+    return {name + suffix: float(value) for (name, _), value in zip(PERCENTILES, values)}
+
+
+def _describe(store):
+    rates, active = store.sample.numpy()
+    clamped, clamped_active, active_count, nonfinite = (int(n) for n in store.counts.numpy())
+    out = _percentiles(rates, "")
+    out.update(_percentiles(rates[active != 0], "_active"))
+    out["active_frac"] = active_count / float(max(store.elements, 1))
+    out["clamped_frac"] = clamped / float(max(store.elements, 1))
+    out["clamped_frac_active"] = clamped_active / float(max(active_count, 1))
+    out["nonfinite"] = nonfinite
+    out["elements"] = store.elements
+    return out
+
+
+def _plain(value):
+    value = float(value)
+    return None if value != value else value
+
+
+def snapshot(optimizer):
+    """Statistics of the last sampled update.
+
+    Returns {"step", "lr", "alpha", "variables": {path: {...}}}, copies, Python numbers:
+    `step` counts optimizer updates from 1; `lr` and `alpha` are None where the code does not
+    show them; per variable `rate_min`, `_p05`, `_p25`, `_p50`, `_p75`, `_p95`, `_max` of the
+    effective rate over a strided sample of at most 4096 elements, the same with the suffix
+    `_active` over the elements whose direction is not 0, and exact over all elements
+    `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`.
+    Percentiles are of the finite rates (NaN where there is none).
+
+    Raises NotYetAvailable, naming the setting, before the first sample.
+    """
+    found = _records(optimizer)
+    out = None
+    for record in found:
+        if record.scalars is None or not record.stores:
+            continue
+        step = int(record.scalars[1].numpy())
+        if step == 0:
+            continue  # traced, not run
+        lr, alpha = (_plain(value) for value in record.scalars[0].numpy())
+        if out is None:
+            out = {"step": step, "lr": lr, "alpha": alpha, "variables": {}}
+        for store in list(record.stores.values()):
+            out["variables"][store.key] = _describe(store)
+    if out is not None:
+        return out
+    if found and all(record.silent for record in found):
+        raise _unavailable(
+            optimizer,
+            "a snapshot",
+            'emit is "off"; use patched(optimizer, emit="stats") or ADAMPATCH_EMIT=stats',
+        )
+    raise _unavailable(
+        optimizer,
+        "a snapshot",
+        'no sample was taken yet; it needs one update of a patched optimizer with emit="stats" or "tensor" '
+        "(the first update is sampled, then every `every` updates)",
+    )

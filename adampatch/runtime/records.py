@@ -1,0 +1,204 @@
+"""What is remembered per optimizer: settings, names, bounds, samples waiting, our variables.
+
+Touches no TensorFlow; the side table here is the only place an optimizer is tied to our state.
+"""
+
+import threading
+import warnings
+import weakref
+
+from adampatch.runtime import matching, settings
+
+_LOCK = threading.RLock()
+_TABLE = {}  # id(optimizer) -> _Entry
+_WARNED = set()
+
+
+def warn_once(key, message):
+    """Warns, once per process and key; observation never stops training."""
+    with _LOCK:
+        if key in _WARNED:
+            return
+        _WARNED.add(key)
+    warnings.warn("adampatch: " + message, RuntimeWarning, stacklevel=3)
+
+
+class _Entry(object):
+    def __init__(self, reference):
+        self.reference = reference
+        self.given = {}
+        self.records = {}  # id(binding) -> Record; bindings live as long as the process
+
+
+def _entry(optimizer, create):
+    # Not a WeakKeyDictionary: an optimizer may define __eq__ and then has no hash.
+    key = id(optimizer)
+    with _LOCK:
+        entry = _TABLE.get(key)
+        if entry is not None and entry.reference() is optimizer:
+            return entry
+        if not create:
+            return None
+
+        def forget(reference, key=key):
+            with _LOCK:
+                found = _TABLE.get(key)
+                if found is not None and found.reference is reference:
+                    del _TABLE[key]
+
+        entry = _TABLE[key] = _Entry(weakref.ref(optimizer, forget))
+        return entry
+
+
+def give(optimizer, given):
+    """Sets what `patched(instance, rules=, emit=, every=)` said; validates it at once."""
+    given = {k: v for k, v in given.items() if v is not None}
+    if not given:
+        return
+    settings.resolve(None, given, {})
+    with _LOCK:
+        entry = _entry(optimizer, create=True)
+        entry.given = dict(entry.given, **given)
+        entry.records.clear()
+
+
+def given(optimizer):
+    """What `give` was told for this optimizer, a copy."""
+    entry = _entry(optimizer, create=False)
+    return dict(entry.given) if entry is not None else {}
+
+
+def find(optimizer):
+    """The records of one optimizer, one per binding whose code it runs."""
+    entry = _entry(optimizer, create=False)
+    return list(entry.records.values()) if entry is not None else []
+
+
+def record_of(optimizer, binding):
+    """The Record of `optimizer` for the code of `binding`, made (and settings resolved) on first use."""
+    entry = _entry(optimizer, create=True)
+    record = entry.records.get(id(binding))
+    if record is None:
+        with _LOCK:
+            record = entry.records.get(id(binding))
+            if record is None:
+                merged = dict(binding.given, **entry.given)
+                record = Record(type(optimizer).__name__, settings.resolve(binding.rules, merged))
+                entry.records[id(binding)] = record
+    return record
+
+
+class Record(object):
+    """State of one optimizer under one binding.
+
+    Attributes:
+        settings: the resolved Settings.
+        lock: guards everything below.
+        checked: whether the rules' patterns were checked against the variables.
+        keys: {identity: key}, the key being the path, or path#2 for a second of that path.
+        pending: {graph id: (weak reference to the graph or None, {identity: Sample})}.
+        updates: int64 variable, the optimizer updates flushed so far; None before the first.
+        stores: {identity: Store}, the variables samples are written to.
+        scalars: variables (float64 [2]: lr, alpha; int64 []: step) or None.
+        due: in eager, whether the update now running is sampled; None between updates.
+    """
+
+    MAX_GRAPHS = 4
+
+    def __init__(self, optimizer_name, resolved):
+        self.optimizer_name = optimizer_name
+        self.settings = resolved
+        self.lock = threading.RLock()
+        self.local = threading.local()
+        self.checked = False
+        self.keys = {}
+        self._bounds = {}
+        self.pending = {}
+        self.updates = None
+        self.stores = {}
+        self.scalars = None
+        self.due = None
+
+    def key(self, identity, path):
+        """Name under which a variable is reported, stable from its first use."""
+        with self.lock:
+            key = self.keys.get(identity)
+            if key is None:
+                taken = set(self.keys.values())
+                key, n = path, 1
+                while key in taken:
+                    n += 1
+                    key = "{}#{}".format(path, n)
+                self.keys[identity] = key
+            return key
+
+    def check(self, paths):
+        """Checks once that every pattern of every rule matches one of `paths`."""
+        if self.checked or not self.settings.rules:
+            return
+        matching.check_patterns(self.settings.rules, paths, self.optimizer_name, self.settings.source)
+        for path in paths:
+            self.bounds(path)
+        self.checked = True
+
+    def bounds(self, path):
+        """(low, high) for one variable, floats or None; None when no rule applies."""
+        if not self.settings.rules:
+            return None
+        found = self._bounds.get(path)
+        if found is None:
+            found = matching.bounds(self.settings.rules, path, self.optimizer_name, self.settings.source)
+            self._bounds[path] = found
+        return None if found == (None, None) else found
+
+    def variables(self):
+        """Every variable of ours for this optimizer."""
+        with self.lock:
+            own = [] if self.updates is None else [self.updates] + list(self.scalars)
+            for store in self.stores.values():
+                own += [v for v in (store.sample, store.counts, store.full) if v is not None]
+        return own
+
+    @property
+    def silent(self):
+        """Whether nothing is observed."""
+        return self.settings.emit == "off"
+
+    # -- samples waiting for the end of the update -------------------------------------------
+
+    def queue(self, graph, identity, sample):
+        """Keeps `sample` until the flush in the same graph; a second of one variable replaces it."""
+        with self.lock:
+            slot = self.pending.get(id(graph))
+            if slot is None or (slot[0] is not None and slot[0]() is not graph):
+                slot = (weakref.ref(graph) if graph is not None else None, {})
+                # A graph whose flush never came (an abandoned trace) must not pile up.
+                while len(self.pending) >= self.MAX_GRAPHS:
+                    del self.pending[next(iter(self.pending))]
+                self.pending[id(graph)] = slot
+            slot[1].pop(identity, None)
+            slot[1][identity] = sample
+
+    def take(self, graph):
+        """Removes and returns the samples queued in `graph`, a dict by identity."""
+        with self.lock:
+            slot = self.pending.pop(id(graph), None)
+        if slot is None or (slot[0] is not None and slot[0]() is not graph):
+            return {}
+        return slot[1]
+
+    def abandon(self):
+        """Forgets what was queued by an update that failed."""
+        with self.lock:
+            self.pending.clear()
+            self.due = None
+
+    # -- nesting of observed classes ----------------------------------------------------------
+
+    def enter(self):
+        self.local.depth = getattr(self.local, "depth", 0) + 1
+
+    def leave(self):
+        """True when the outermost observed method of this thread ends."""
+        self.local.depth -= 1
+        return self.local.depth == 0

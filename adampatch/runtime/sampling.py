@@ -1,0 +1,231 @@
+"""Observation in eager code and functions: samples queued by step, taken by one flush per update.
+
+Touches TensorFlow and only variables of ours; no summary, print or assert (XLA has none).
+"""
+
+import types
+
+import numpy as np
+import tensorflow as tf
+
+from adampatch.runtime import records, worlds
+
+SAMPLE = 4096  # elements of a rate kept per variable and sample
+CLAMPED, CLAMPED_ACTIVE, ACTIVE, NONFINITE = range(4)
+
+
+def _cell(value):
+    return (lambda: value).__closure__[0]  # types.CellType is Python 3.8
+
+
+def freeze(thunk):
+    """A copy of `thunk` whose closure no longer follows the rebinding of its names.
+
+    Closures bind late, and the flush runs when the loop that made them is done.
+    """
+    if not isinstance(thunk, types.FunctionType) or not thunk.__closure__:
+        return thunk
+    try:
+        cells = tuple(_cell(cell.cell_contents) for cell in thunk.__closure__)
+    except ValueError:  # an empty cell: nothing to freeze yet
+        return thunk
+    frozen = types.FunctionType(thunk.__code__, thunk.__globals__, thunk.__name__, thunk.__defaults__, cells)
+    frozen.__kwdefaults__ = thunk.__kwdefaults__
+    return frozen
+
+
+class Sample(object):
+    """What is needed to sample one variable at the end of the update.
+
+    Attributes:
+        rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
+        bounded: (effective rate, clamped mask), tensors, or None without a rule.
+        shape: static shape of the model variable; dtype: its tf.DType; key: its name.
+    """
+
+    __slots__ = ("alpha", "bounded", "direction", "dtype", "key", "rate", "shape")
+
+    def __init__(self, rate, direction, alpha, bounded, shape, dtype, key):
+        self.rate = rate
+        self.direction = direction
+        self.alpha = alpha
+        self.bounded = bounded
+        self.shape = shape
+        self.dtype = dtype
+        self.key = key
+
+
+class Store(object):
+    """Variables that hold the last sample of one model variable.
+
+    Attributes:
+        sample: float32 [2, k]: effective rates, and 1.0 where the direction was not 0.
+        counts: int64 [4]: clamped, clamped and active, active, not finite.
+        full: the effective rate, of the variable's shape and dtype; None unless emit="tensor".
+        elements: int, elements of the model variable.
+    """
+
+    def __init__(self, shape, dtype, key, full):
+        self.key = key
+        self.elements = int(np.prod(shape, dtype=np.int64))
+        self.stride = max(1, -(-self.elements // SAMPLE))
+        size = -(-self.elements // self.stride)
+        name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
+        self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
+        self.counts = worlds.hidden_variable(np.zeros([4], np.int64), tf.int64, name + "/counts")
+        self.full = None
+        if full:
+            filler = np.full(shape, np.nan, np.float32)
+            self.full = worlds.hidden_variable(lambda: tf.cast(filler, dtype), dtype, name + "/rate")
+
+
+def due(record):
+    """In eager: whether the update now running will be sampled (decided once per update)."""
+    if record.due is None:
+        every = record.settings.every
+        _counter(record)
+        record.due = every == 1 or int(record.updates.numpy()) % every == 0
+    return record.due
+
+
+def _counter(record):
+    with record.lock:
+        if record.updates is None:
+            record.updates = worlds.hidden_variable(np.int64(0), tf.int64, "updates")
+            record.scalars = (
+                worlds.hidden_variable(np.full([2], np.nan, np.float64), tf.float64, "scalars"),
+                worlds.hidden_variable(np.int64(0), tf.int64, "step"),
+            )
+    return record.updates
+
+
+def _store(record, identity, sample):
+    with record.lock:
+        store = record.stores.get(identity)
+        if store is None:
+            store = Store(sample.shape, sample.dtype, sample.key, record.settings.emit == "tensor")
+            record.stores[identity] = store
+        return store
+
+
+def _spread(value, shape, dtype=None):
+    """`value` as a tensor of static `shape`; scalars and broadcastable shapes are spread."""
+    value = tf.convert_to_tensor(value)
+    if dtype is not None and value.dtype != dtype:
+        value = tf.cast(value, dtype)
+    if value.shape.is_fully_defined() and value.shape.as_list() == shape:
+        return value
+    return tf.broadcast_to(value, shape)
+
+
+def _count(mask):
+    return tf.reduce_sum(tf.cast(mask, tf.int64))
+
+
+def _take(sample, store):
+    """Writes one sample; elementwise work over the variable, so only on sampled updates."""
+    raw = _spread(sample.rate(), sample.shape)
+    active = tf.not_equal(_spread(sample.direction(), sample.shape), 0)
+    if sample.bounded is None:
+        effective = raw
+        clamped = clamped_active = tf.zeros([], tf.int64)
+    else:
+        effective, mask = sample.bounded
+        effective, mask = _spread(effective, sample.shape), _spread(mask, sample.shape)
+        clamped, clamped_active = _count(mask), _count(tf.logical_and(mask, active))
+    finite = tf.math.is_finite(raw)
+    store.counts.assign(tf.stack([clamped, clamped_active, _count(active), _count(tf.logical_not(finite))]))
+    picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
+    store.sample.assign(tf.stack(picked))
+    if store.full is not None:
+        store.full.assign(tf.cast(effective, store.full.dtype))
+
+
+def _float64(value):
+    return tf.reshape(tf.cast(tf.convert_to_tensor(value), tf.float64), [])
+
+
+def _learning_rate(optimizer):
+    for name in ("learning_rate", "_lr_t", "_learning_rate_tensor", "_lr", "lr"):
+        value = getattr(optimizer, name, None)
+        if value is not None and not callable(value):
+            return _float64(value)
+        # A Keras schedule is callable on the step; Keras's property has called it already.
+    return tf.constant(np.nan, tf.float64)
+
+
+def _step_number(optimizer, record):
+    iterations = getattr(optimizer, "iterations", None)
+    if iterations is None:
+        return record.updates + 1
+    return tf.cast(tf.convert_to_tensor(iterations), tf.int64) + 1
+
+
+def _take_all(optimizer, record, samples):
+    for identity, sample in samples.items():
+        _take(sample, record.stores[identity])
+    alpha = tf.constant(np.nan, tf.float64)
+    for sample in samples.values():
+        if sample.alpha is not None:
+            value = tf.convert_to_tensor(sample.alpha())
+            if value.shape.num_elements() == 1:
+                alpha = _float64(value)
+                break
+    record.scalars[0].assign(tf.stack([_learning_rate(optimizer), alpha]))
+    record.scalars[1].assign(_step_number(optimizer, record))
+
+
+@worlds.do_not_convert
+def flush(optimizer, record):
+    """Ends one optimizer update: takes the queued samples if this update is due, counts it.
+
+    Adds one `tf.cond` for all variables of the update, none when every == 1, and in eager a
+    Python condition. Never raises: a failure to observe warns once.
+    """
+    if record.silent or worlds.world() == worlds.GRAPH or worlds.replica() != 0:
+        return
+    graph = worlds.current_graph()
+    samples = record.take(graph)
+    try:
+        if graph is None:
+            _flush_eager(optimizer, record, samples)
+        elif samples:
+            _flush_function(optimizer, record, samples)
+    except Exception as error:
+        records.warn_once(
+            ("flush", record.optimizer_name),
+            "the rates of {} could not be sampled ({}: {}); training goes on unobserved. "
+            "ADAMPATCH_EMIT=off silences this.".format(record.optimizer_name, type(error).__name__, error),
+        )
+
+
+def _flush_eager(optimizer, record, samples):
+    if record.due is None:
+        return  # no step ran
+    was_due, record.due = record.due, None
+    if was_due and samples:
+        for identity, sample in samples.items():
+            _store(record, identity, sample)
+        _take_all(optimizer, record, samples)
+    record.updates.assign_add(1)
+
+
+def _flush_function(optimizer, record, samples):
+    _counter(record)
+    for identity, sample in samples.items():
+        _store(record, identity, sample)
+    every = record.settings.every
+    if every == 1:
+        _take_all(optimizer, record, samples)
+    else:
+
+        def take():
+            _take_all(optimizer, record, samples)
+            return tf.constant(True)
+
+        tf.cond(
+            tf.equal(tf.math.floormod(record.updates.read_value(), every), 0),
+            take,
+            lambda: tf.constant(False),
+        )
+    record.updates.assign_add(1)

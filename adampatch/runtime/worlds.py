@@ -1,0 +1,149 @@
+"""Where a call happens (eager, function, v1 graph) and what a variable is called there.
+
+Touches TensorFlow; imported only once an optimizer steps.
+"""
+
+import tensorflow as tf
+from tensorflow.python.framework import func_graph as _func_graph
+from tensorflow.python.ops import resource_variable_ops as _resources
+
+EAGER, FUNCTION, GRAPH = "eager", "function", "graph"
+
+do_not_convert = tf.autograph.experimental.do_not_convert
+where = getattr(tf.compat.v1, "where_v2", None) or tf.where
+cond = tf.compat.v1.cond
+
+
+def world():
+    """EAGER; FUNCTION for a graph that eager code will call; GRAPH for one a Session runs."""
+    if tf.executing_eagerly():
+        return EAGER
+    with tf.init_scope():
+        lifted = tf.executing_eagerly()
+    # A FuncGraph inside a plain graph (cond_v2, a tf.function called there) is that graph's.
+    return FUNCTION if lifted else GRAPH
+
+
+def current_graph():
+    """The graph that ops are being added to, None when executing eagerly."""
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def in_branch():
+    """Whether tensors made here cannot be fetched: in a v1 control flow context or a FuncGraph."""
+    graph = tf.compat.v1.get_default_graph()
+    return isinstance(graph, _func_graph.FuncGraph) or graph._get_control_flow_context() is not None
+
+
+def in_compiled_branch():
+    """Whether this is traced inside a cond branch of a function with `jit_compile=True`."""
+    try:
+        from tensorflow.python.ops import control_flow_util
+        from tensorflow.python.ops.control_flow_v2_func_graphs import CondBranchFuncGraph
+    except ImportError:
+        return False
+    graph = tf.compat.v1.get_default_graph()
+    if not control_flow_util.GraphOrParentsInXlaContext(graph):
+        return False
+    while isinstance(graph, _func_graph.FuncGraph):
+        if isinstance(graph, CondBranchFuncGraph):
+            return True
+        graph = graph.outer_graph
+    return False
+
+
+def replica():
+    """Index of the replica an update or a flush is for; 0 outside tf.distribute."""
+    try:
+        from tensorflow.python.distribute import distribute_lib
+
+        index = distribute_lib.get_update_replica_id()
+    except (ImportError, AttributeError):
+        index = None
+    if index is None:
+        context = tf.distribute.get_replica_context()
+        index = context.replica_id_in_sync_group if context is not None else 0
+    if hasattr(index, "dtype"):
+        index = tf.get_static_value(index)
+    return index if isinstance(index, int) else 0
+
+
+def hidden_variable(initial_value, dtype, name):
+    """A variable of ours, on nobody's list.
+
+    Built directly and not through tf.Variable: no creator scope sees it, so tf.function does
+    not count it, a distribution strategy does not mirror it, and no collection holds it.
+    """
+    with tf.init_scope():
+        return _resources.ResourceVariable(
+            initial_value=initial_value,
+            trainable=False,
+            collections=[],
+            dtype=dtype,
+            name="adampatch/" + name,
+            aggregation=tf.compat.v1.VariableAggregation.ONLY_FIRST_REPLICA,
+        )
+
+
+def dtype_of(value):
+    """tf.DType, never a reference type, of a tensor, a tf.Variable or a Keras variable."""
+    return tf.as_dtype(value.dtype).base_dtype
+
+
+def is_dense(value):
+    """Whether `value` is a tensor (and not IndexedSlices or a number)."""
+    return isinstance(value, tf.Tensor)
+
+
+def listed_variables(optimizer):
+    """All variables an optimizer was built with, where the family keeps such a list, or []."""
+    return list(getattr(optimizer, "_trainable_variables", None) or [])
+
+
+def _of_keras(optimizer, variable):
+    """(index, Keras variable) in a Keras 3 optimizer's list, or None.
+
+    Keras 3 hands `update_step` the bare tf.Variable, whose name lacks the layer's path.
+    """
+    listed = listed_variables(optimizer)
+    if not listed or not hasattr(optimizer, "_get_variable_index"):
+        return None
+    try:
+        index = optimizer._get_variable_index(variable)
+        return index, listed[index]
+    except (KeyError, AttributeError, TypeError, IndexError):
+        return None
+
+
+def path_of(variable):
+    """`variable.path` in Keras 3, else its name without ":0"."""
+    path = getattr(variable, "path", None)
+    if isinstance(path, str):
+        return path
+    name = getattr(variable, "name", None) or "variable"
+    head, _, tail = name.rpartition(":")
+    return head if head and tail.isdigit() else name
+
+
+def identify(optimizer, variable):
+    """(identity, path) of the model variable that an update is for.
+
+    The identity is hashable and the same for every replica and every trace.
+    """
+    found = _of_keras(optimizer, variable)
+    if found is not None:
+        return ("index", found[0]), path_of(found[1])
+    container = getattr(variable, "_distributed_container", None)
+    if container is not None:
+        variable = container() or variable
+    unique = getattr(variable, "_unique_id", None)
+    path = path_of(variable)
+    if unique is None:  # a reference variable: its name is unique in its graph
+        return ("name", path), path
+    return ("unique", unique), path
+
+
+def shape_of(variable):
+    """Static shape as a list of ints, None when any part of it is unknown."""
+    shape = tf.TensorShape(variable.shape)
+    return shape.as_list() if shape.is_fully_defined() else None

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against stock, measured side by side in one run."""

@@ -1,0 +1,123 @@
+"""``make bench``: all benchmarks in one run, as Markdown tables and one JSON file.
+
+Variants are interleaved round by round, so that a machine that slows down slows all of
+them; what is printed is the median ratio to stock of the same round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+CEILING = {
+    "version": 1,
+    "observe": {},
+    "runtime": {},
+    "rules": [
+        {
+            "id": "ceiling",
+            "match": ["**"],
+            "exclude": [],
+            "optimizer": "*",
+            "quantity": "rate",
+            "min": None,
+            "max": 0.004,
+        }
+    ],
+}
+
+
+def ratios(variants: dict[str, Callable[[], None]], rounds: int, repeats: int) -> dict[str, float]:
+    """Median over the rounds of each variant's time over the first variant's."""
+    for step in variants.values():
+        step()
+        step()
+    first = next(iter(variants))
+    found: dict[str, list[float]] = {name: [] for name in variants}
+    for _ in range(rounds):
+        times = {}
+        for name, step in variants.items():
+            begin = time.perf_counter()
+            for _ in range(repeats):
+                step()
+            times[name] = time.perf_counter() - begin
+        for name in variants:
+            found[name].append(times[name] / times[first])
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def keras3_steps(shapes: list[int], rounds: int, repeats: int) -> dict[str, float]:
+    """One Keras 3 Adam update of all variables in a ``tf.function``, float32."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    import adampatch
+
+    def variant(optimizer: keras.optimizers.Optimizer) -> Callable[[], None]:
+        random = np.random.default_rng(0)
+        variables = [keras.Variable(random.normal(size=n).astype("float32")) for n in shapes]
+        gradients = [tf.constant(random.normal(size=n).astype("float32")) for n in shapes]
+        optimizer.build(variables)
+        compiled = tf.function(lambda: optimizer.apply(gradients, variables))
+        return lambda: compiled() and None
+
+    stock = keras.optimizers.Adam
+    return ratios(
+        {
+            "stock": variant(stock()),
+            "emit=off": variant(adampatch.patched(stock, emit="off")()),
+            "emit=stats, every 100": variant(adampatch.patched(stock, emit="stats")()),
+            "ceiling, emit=off": variant(adampatch.patched(stock, rules=CEILING, emit="off")()),
+        },
+        rounds,
+        repeats,
+    )
+
+
+def scan_speed() -> tuple[int, float]:
+    """(files, files per CPU second) of a cold scan of the installed Keras' sources."""
+    import keras
+
+    from adampatch.project.scan import scan
+
+    begin = time.process_time()
+    result = scan([str(Path(keras.__file__).parent)])
+    return result.seen, result.seen / (time.process_time() - begin)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="where the figures go")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    import keras
+    import tensorflow as tf
+
+    seen, speed = scan_speed()
+    tables = {
+        "Keras 3 Adam, 1 x 10M": keras3_steps([10_000_000], options.rounds, 3),
+        "Keras 3 Adam, 200 x 10k": keras3_steps([10_000] * 200, options.rounds, 5),
+    }
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    print(f"Time per update over stock's, median of {options.rounds} interleaved rounds ({machine})\n")
+    names = list(next(iter(tables.values())))
+    print("| work | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
+    for work, row in tables.items():
+        print(f"| {work} | " + " | ".join(f"{row[n]:.2f}" for n in names) + " |")
+    print(f"\nscan of Keras' sources, cold: {seen} files, {speed:.0f} files per CPU second")
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    figures = {"machine": machine, "ratios": tables, "scan": {"files": seen, "files_per_cpu_second": speed}}
+    options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

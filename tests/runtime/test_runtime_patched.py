@@ -1,0 +1,166 @@
+"""patched(x): classes, instances, names, configs, refusals; and what importing costs."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytestmark = pytest.mark.tensorflow
+
+tf = pytest.importorskip("tensorflow")
+keras = pytest.importorskip("keras")
+
+
+@pytest.fixture
+def binding():
+    from adampatch.runtime import bind
+
+    return bind()
+
+
+def test_a_class_gives_the_same_subclass_each_time(binding):
+    ours = binding.patched(keras.optimizers.Adam)
+    assert ours is binding.patched(keras.optimizers.Adam) is binding.patched(ours)
+    assert issubclass(ours, keras.optimizers.Adam) and isinstance(ours(), keras.optimizers.Adam)
+    stock = keras.optimizers.Adam
+    assert (ours.__name__, ours.__qualname__, ours.__module__) == (
+        stock.__name__, stock.__qualname__, stock.__module__,
+    )  # fmt: skip
+    assert ours.__doc__ == stock.__doc__
+
+
+def test_adamw_keeps_its_place_above_the_rewritten_method(binding):
+    ours = binding.patched(keras.optimizers.AdamW)
+    names = [c.__name__ for c in ours.__mro__[:4]]
+    assert names == ["AdamW", "AdamW", "PatchedAdam", "Adam"]
+
+
+def test_adamw_decay_is_not_skipped(binding, rules):
+    from adampatch.runtime import bind
+
+    for bound, step in ((None, 0.1), (0.0, 0.0)):
+        opt = bind(None if bound is None else rules(high=bound)).patched(keras.optimizers.AdamW)(
+            0.1, weight_decay=0.5
+        )
+        w = keras.Variable(np.full(3, 2.0, "f"), name="w")
+        opt.apply([tf.ones(3)], [w])
+        assert np.allclose(w.numpy(), 2.0 - 2.0 * 0.5 * 0.1 - step, atol=1e-6)
+
+
+def test_a_mixin_above_still_runs(binding):
+    calls = []
+
+    class Mixin:
+        def update_step(self, gradient, variable, learning_rate):
+            calls.append("mixin")
+            super().update_step(gradient, variable, learning_rate)
+
+    class Mine(Mixin, keras.optimizers.Adam):
+        pass
+
+    from adampatch import snapshot
+
+    opt = binding.patched(Mine)(0.1)
+    opt.apply([tf.ones(3)], [keras.Variable(np.ones(3, "f"), name="w")])
+    assert calls == ["mixin"] and snapshot(opt)["step"] == 1
+
+
+@pytest.mark.parametrize(
+    "what", ["adam", "AdamW", "NADAM", {"class_name": "Adamax", "config": {"learning_rate": 0.5}}]
+)
+def test_names_and_configs_give_instances(binding, what):
+    opt = binding.patched(what)
+    name = what if isinstance(what, str) else what["class_name"]
+    assert type(opt).__name__.lower() == name.lower()
+    assert type(opt) is binding.patched(getattr(keras.optimizers, type(opt).__name__))
+    if isinstance(what, dict):
+        assert what["class_name"] == "Adamax" and float(opt.learning_rate) == 0.5
+
+
+def test_an_instance_is_switched_in_place(binding):
+    opt = keras.optimizers.Adam(0.25, name="mine")
+    before = dict(vars(opt))
+    assert binding.patched(opt) is opt and opt.name == "mine"
+    assert type(opt) is binding.patched(keras.optimizers.Adam)
+    assert vars(opt).keys() == before.keys()
+
+
+def test_a_wrapper_is_opened(binding):
+    wrapper = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1))
+    assert binding.patched(wrapper) is wrapper
+    assert type(wrapper.inner_optimizer) is binding.patched(keras.optimizers.Adam)
+
+
+def test_users_subclass_of_a_patched_class(binding):
+    from adampatch import snapshot
+
+    class Mine(binding.patched(keras.optimizers.Adam)):
+        pass
+
+    assert binding.patched(Mine) is Mine
+    opt = Mine(0.1)
+    opt.apply([tf.ones(3)], [keras.Variable(np.ones(3, "f"), name="w")])
+    assert snapshot(opt)["step"] == 1
+
+
+def test_what_is_no_adam_and_what_is_refused_say_so(binding, by_hand):
+    if by_hand is None:
+        pytest.skip("refuses by a name that only the stand-in knows")
+    with pytest.raises(ValueError, match="SGD has no Adam-family update"):
+        binding.patched(keras.optimizers.SGD)
+
+    class RefusedAdam(keras.optimizers.Adam):
+        pass
+
+    with pytest.raises(ValueError, match=r"RefusedAdam cannot be patched: AP203: the normaliser"):
+        binding.patched(RefusedAdam)
+
+
+def test_without_the_tool_side_the_error_says_what_to_do(binding, monkeypatch):
+    monkeypatch.setitem(sys.modules, "adampatch.rewrite.live", None)
+    monkeypatch.delattr(sys.modules["adampatch.rewrite"], "live")
+    with pytest.raises(RuntimeError, match="pip install adampatch"):
+        binding.patched(keras.optimizers.Nadam)
+
+
+def test_bad_settings_are_refused_at_once(binding):
+    with pytest.raises(ValueError, match=r"patched\(emit=\): emit is 'all'; use one of"):
+        binding.patched(keras.optimizers.Adam, emit="all")
+    with pytest.raises(ValueError, match=r"patched\(every=\): every is 0"):
+        binding.patched(keras.optimizers.Adam(), every=0)
+
+
+def test_no_keras_on_another_backend(binding, monkeypatch):
+    import keras.src.backend as backend
+
+    from adampatch.runtime import records
+
+    monkeypatch.setattr(records, "_WARNED", set())
+    monkeypatch.setattr(backend, "backend", lambda: "jax")
+    with pytest.warns(RuntimeWarning, match="Keras runs on jax"):
+        assert binding.patched(keras.optimizers.Adam) is keras.optimizers.Adam
+
+
+def test_public_names():
+    import adampatch
+    from adampatch import optimizers
+    from adampatch import v1 as ours_v1
+
+    assert optimizers.Adam is adampatch.patched(keras.optimizers.Adam)
+    assert issubclass(ours_v1.AdamOptimizer, tf.compat.v1.train.AdamOptimizer)
+    assert adampatch.__version__ == "0.1.0"
+    with pytest.raises(AttributeError):
+        _ = adampatch.nothing
+
+
+def test_importing_and_binding_import_no_tensorflow():
+    program = (
+        "import sys, adampatch, adampatch.runtime, adampatch.v1, adampatch.optimizers\n"
+        "b = adampatch.runtime.bind({'version': 1, 'rules': []}); b.step, b.fused, b.observed\n"
+        "b.patched, adampatch.patched\n"
+        "adampatch.snapshot, adampatch.effective_rates, adampatch.NotYetAvailable\n"
+        "print([m for m in ('tensorflow', 'keras', 'libcst', 'gast') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"

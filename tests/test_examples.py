@@ -1,0 +1,129 @@
+"""Every example, as a user meets it: train, patch, train, patch again, revert. All in subprocesses."""
+
+import hashlib
+import os
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+
+# Fewer updates than the defaults: bits that differ do so from the first updates on.
+TRAINING = {"keras3_fit": ["--epochs", "2"], "tf1_session": ["--steps", "60"]}
+
+
+def execute(*command, cwd):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ADAMPATCH_")}
+    environment.update(
+        PYTHONPATH=str(ROOT),
+        PYTHONDONTWRITEBYTECODE="1",
+        CUDA_VISIBLE_DEVICES="-1",
+        KERAS_BACKEND="tensorflow",
+    )
+    completed = subprocess.run(
+        [sys.executable, *map(str, command)], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+    assert completed.returncode == 0, f"{command}\n{completed.stdout}{completed.stderr}"
+    return completed.stdout
+
+
+def fingerprint(tree):
+    return {
+        path.relative_to(tree).as_posix(): (
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None,
+            path.stat().st_mode,
+        )
+        for path in tree.rglob("*")
+    }
+
+
+def arrays(path):
+    with np.load(path) as saved:
+        return {name: (saved[name].dtype, saved[name].shape, saved[name].tobytes()) for name in saved.files}
+
+
+def test_every_example_is_covered():
+    assert {path.parent.name for path in EXAMPLES.glob("*/train.py")} == set(TRAINING)
+
+
+def test_every_example_is_indexed():
+    index = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for example in TRAINING:
+        assert f"({example}/)" in index
+        assert (EXAMPLES / example / "README.md").is_file()
+        assert "adampatch" not in (EXAMPLES / example / "train.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("example", sorted(TRAINING))
+def test_patched_training_gives_the_same_bits_and_revert_the_same_bytes(example, tmp_path):
+    if example == "keras3_fit":
+        pytest.importorskip("sklearn")
+    project = tmp_path / example
+    shutil.copytree(EXAMPLES / example, project, ignore=shutil.ignore_patterns("__pycache__"))
+    before = fingerprint(project)
+
+    execute("train.py", *TRAINING[example], "--weights", tmp_path / "stock.npz", cwd=project)
+    assert fingerprint(project) == before
+
+    execute("-m", "adampatch", "apply", project, cwd=tmp_path)
+    patched = fingerprint(project)
+    assert patched["train.py"] != before["train.py"]
+    assert "_adampatch.py" in patched
+
+    execute("train.py", *TRAINING[example], "--weights", tmp_path / "patched.npz", cwd=project)
+    assert arrays(tmp_path / "patched.npz") == arrays(tmp_path / "stock.npz")
+
+    execute("-m", "adampatch", "apply", project, cwd=tmp_path)
+    assert fingerprint(project) == patched
+
+    execute("-m", "adampatch", "revert", project, cwd=tmp_path)
+    assert fingerprint(project) == before
+
+
+@pytest.mark.tensorflow
+def test_demo_tells_the_story_of_the_session_example(tmp_path):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    output = execute(EXAMPLES / "demo.py", "tf1_session", "--folder", tmp_path / "story", cwd=tmp_path)
+    assert "are bit for bit those of the stock training" in output
+    assert "the ceiling bound in 2 variables" in output
+    assert "The tree is byte-identical again: README.md, train.py" in output
+    assert (tmp_path / "story" / "rates.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_demo_leaves_a_folder_that_is_not_its_own_alone(tmp_path):
+    demo = runpy.run_path(str(EXAMPLES / "demo.py"))
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    with pytest.raises(demo["Failure"], match="was not made by this demo"):
+        demo["wipe"](tmp_path)
+    assert thesis.read_text() == "years of work"
+    assert list(tmp_path.iterdir()) == [thesis]
+
+
+def test_demo_shows_the_command_and_its_output_when_a_step_fails():
+    demo = runpy.run_path(str(EXAMPLES / "demo.py"))
+    command = [sys.executable, "-c", "import sys; print('said before'); sys.exit('boom')"]
+    with pytest.raises(demo["Failure"]) as failure:
+        demo["run"]("adampatch scan PATH", command)
+    message = str(failure.value)
+    assert "exit code 1 where 0 was expected" in message
+    assert shlex.join(command) in message
+    assert "said before\nboom" in message
+
+
+def test_demo_fails_where_bits_differ(tmp_path):
+    demo = runpy.run_path(str(EXAMPLES / "demo.py"))
+    stock, patched = tmp_path / "stock.npz", tmp_path / "patched.npz"
+    np.savez(stock, kernel=np.zeros(3, "float32"), bias=np.zeros(1, "float32"))
+    np.savez(patched, kernel=np.array([0.0, -0.0, 0.0], "float32"), bias=np.zeros(1, "float32"))
+    with pytest.raises(demo["Failure"], match=r"differ from the stock training's: kernel$"):
+        demo["tell_bits"](stock, patched)
