@@ -132,7 +132,7 @@ CODES: dict[str, Code] = {
     ),
     "AP232": Code(
         "a rewrite did not keep the meaning",
-        "With our calls taken out again the file is not what it was, or it cannot be parsed. It is left alone.",
+        "With our calls taken out again the file is not what it was, or does not parse. It is left alone.",
         "",
         _REPORT,
     ),

@@ -107,7 +107,8 @@ def main() -> None:
         "Keras 3 Adam, 1 x 10M": keras3_steps([10_000_000], options.rounds, 3),
         "Keras 3 Adam, 200 x 10k": keras3_steps([10_000] * 200, options.rounds, 5),
     }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {versions}"
     print(f"Time per update over stock's, median of {options.rounds} interleaved rounds ({machine})\n")
     names = list(next(iter(tables.values())))
     print("| work | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))

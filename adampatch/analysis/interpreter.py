@@ -14,7 +14,7 @@ import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.analysis.calls import Calls
-from adampatch.analysis.module import Module
+from adampatch.analysis.module import Module, import_bindings
 from adampatch.analysis.run import Place, Run
 from adampatch.analysis.values import (
     Context,
@@ -161,6 +161,9 @@ class Interpreter:
             self.block(node.body, frame)
         elif isinstance(node, gast.Try):
             self.block([*node.body, *node.orelse, *node.finalbody], frame)
+        elif isinstance(node, (gast.Import, gast.ImportFrom)):
+            for name, path in import_bindings(node, self.module.package):
+                frame.bind(name, Dotted((path,)))
         elif isinstance(node, gast.FunctionDef):
             frame.bind(node.name, Function(node, closure=frame))
 

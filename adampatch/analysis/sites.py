@@ -180,16 +180,16 @@ def _is_patched_call(node: Any, run: Run) -> bool:
 
 
 def _looks_adaptive(value: Expr, facts: Facts) -> bool:
-    """Whether a second moment divides something: enough to be Adam-like, so that a step
-    that does not separate is refused by name and not passed over."""
+    """Whether something that may be a second moment scales the step: enough to be Adam-like,
+    so that a step that does not separate is refused by name and not passed over."""
     for node in value.walk():
         if isinstance(node, Op) and node.name in ("div", "rsqrt", "mul"):
-            for part in node.args:
-                states = [n for n in part.walk() if facts.is_state(n) and facts.parity(n) is Parity.EVEN]
-                if states and any(
-                    isinstance(n, Op) and n.name in ("sqrt", "rsqrt", "pow", "div") for n in node.walk()
-                ):
-                    return True
+            inside = [n for part in node.args for n in part.walk()]
+            fed = [n for n in inside if facts.is_state(n) and facts.content(n).gradient]
+            if any(facts.parity(n) is not Parity.ODD for n in fed) and any(
+                isinstance(n, Op) and n.name in ("sqrt", "rsqrt", "pow", "div") for n in node.walk()
+            ):
+                return True
     return False
 
 

@@ -80,7 +80,7 @@ class Training:
 
 
 def same(left, right):
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(left, right, strict=True))
+    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
 
 
 def patched(rules=None, **settings):

@@ -63,7 +63,8 @@ class Training:
 
 
 def same(left, right):
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(left, right, strict=True))
+    """Bit for bit: the sign of a zero and the payload of a NaN count."""
+    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
 
 
 def wrapping(rules=None, **settings):
@@ -77,14 +78,8 @@ def wrapping(rules=None, **settings):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("sparse", [False, True])
 def test_without_a_rule_variables_and_slots_are_stocks(name, mode, dtype, sparse):
-    stock = Training(make(name), mode, dtype)
-    ours = Training(make(name, wrapping(every=7)), mode, dtype)
-    left, right = stock.run(50, sparse), ours.run(50, sparse)
-    if sparse and mode == "function":
-        # Grappler moves sparse slots by up to 2 ULP by what else is in the graph.
-        assert all(np.allclose(a, b, rtol=2e-6, atol=1e-7) for a, b in zip(left, right, strict=True))
-    else:
-        assert same(left, right)
+    stock = Training(make(name), mode, dtype).run(50, sparse)
+    assert same(stock, Training(make(name, wrapping(every=7)), mode, dtype).run(50, sparse))
 
 
 @pytest.mark.parametrize("mode", ["eager", "function", "jit"])
@@ -350,11 +345,7 @@ def test_nothing_is_kept_of_optimizers_that_are_gone():
 
 
 MIRRORED = """
-import numpy as np, tensorflow as tf, keras, sys
-sys.path.insert(0, sys.argv[1])
-import rewritten_by_hand, adampatch, types
-package = types.ModuleType("adampatch.rewrite"); package.__path__ = []; package.live = rewritten_by_hand
-sys.modules.update({"adampatch.rewrite": package, "adampatch.rewrite.live": rewritten_by_hand})
+import numpy as np, tensorflow as tf, keras, adampatch
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 def fit(wrap):
@@ -373,11 +364,8 @@ print(all((a == b).all() for a, b in zip(stock, ours)), len(adampatch.snapshot(o
 
 
 def test_mirrored_replicas_are_stocks():
-    import os
     import subprocess
     import sys
 
-    here = os.path.dirname(__file__)
-    env = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(here)))
-    out = subprocess.run([sys.executable, "-c", MIRRORED, here], capture_output=True, text=True, env=env)
+    out = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True)
     assert out.stdout.split() == ["True", "4"], out.stderr[-2000:]

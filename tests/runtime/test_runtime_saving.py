@@ -42,7 +42,9 @@ def state(model):
 
 
 def same(left, right):
-    return len(left) == len(right) and all(np.array_equal(a, b) for a, b in zip(left, right, strict=True))
+    return len(left) == len(right) and all(
+        a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
