@@ -74,7 +74,7 @@ CODES: dict[str, Code] = {
     ),
     "AP209": Code(
         "the variable is stepped twice on one path",
-        "One call of the method writes two Adam steps to the variable.",
+        "One call of the method writes several Adam steps to the variable, one by one or in a loop.",
         "var.assign_sub(a * m / sqrt(v)); var.assign_sub(b * m / sqrt(v))",
         "add the two steps up and write once",
     ),
@@ -120,6 +120,19 @@ CODES: dict[str, Code] = {
         "A helper means different things to different callers.",
         "",
         _REPORT,
+    ),
+    "AP217": Code(
+        "the sign of the rate depends on a condition",
+        "One branch steps against the gradient and the other along it, so that no bound fits both.",
+        "var.assign_sub(tf.where(c, lr, -lr) * m / sqrt(v))",
+        "put the sign into the direction",
+    ),
+    "AP218": Code(
+        "the method has a statement that is not followed",
+        "`match`, `global`, `nonlocal`, `del` and writes with starred arguments may change what names "
+        "hold in ways that are not traced.",
+        "nonlocal scale",
+        "write the update step without it",
     ),
     "AP230": Code(
         "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"

@@ -232,16 +232,23 @@ class Facts:
         return node.key in self.moments
 
     def adaptive(self, node: Expr) -> bool:
-        """Whether an even expression follows the gradient element by element: not through a
-        norm or another reduction to one number."""
-        if not self.content(node).gradient:
+        """Whether an expression follows the gradient element by element: not through a norm
+        or another reduction to one number."""
+        return self._reaches_elementwise(node, variable=False)
+
+    def elementwise(self, node: Expr) -> bool:
+        """Whether an expression has a value per element: it follows gradient or variable."""
+        return self._reaches_elementwise(node, variable=True)
+
+    def _reaches_elementwise(self, node: Expr, *, variable: bool) -> bool:
+        content = self.content(node)
+        if not (content.gradient or (variable and content.variable)):
             return False
         if isinstance(node, Op):
             if OPERATIONS[node.name].reduces:
                 return False
-            if node.name == "gather":
-                return self.adaptive(node.args[0])
-            return any(self.adaptive(a) for a in node.args)
+            operands = node.args[:1] if node.name == "gather" else node.args
+            return any(self._reaches_elementwise(a, variable=variable) for a in operands)
         return True
 
     def odd_part_without_parity(self, node: Expr) -> Expr:

@@ -90,7 +90,21 @@ def _positive(rate: Expr | None) -> tuple[int, Expr | None]:
             if sign_a < 0 or sign_b < 0:
                 join = product if rate.name == "mul" else quotient
                 return sign_a * sign_b, join(a, b, origin=rate.origin)
+        if rate.name in ("cast", "identity", "reshape", "gather"):
+            sign, inner = _positive(rate.args[0])
+            if sign < 0:
+                return sign, _with_args(rate, (inner or Const(1.0), *rate.args[1:]))
+        if rate.name in ("select", "branch"):
+            (sign_a, a), (sign_b, b) = _positive(rate.args[1]), _positive(rate.args[2])
+            if sign_a != sign_b:
+                raise NotSeparable("AP217", "the sign of the rate depends on a condition", rate)
+            if sign_a < 0:
+                return -1, _with_args(rate, (rate.args[0], a or Const(1.0), b or Const(1.0)))
     return 1, rate
+
+
+def _with_args(node: Op, args: tuple[Expr, ...]) -> Op:
+    return Op(node.name, args, label=node.label, origin=node.origin)
 
 
 def _kind(rate: Expr | None, direction: Expr, facts: Facts) -> str:
@@ -157,11 +171,10 @@ def _even_factors(rate: Expr | None) -> list[Expr]:
 
 
 def _scalar_part(rate: Expr | None, facts: Facts) -> Expr | None:
-    """Alpha: the factors of a rate that neither gradient nor variable reach."""
+    """Alpha: the factors of a rate that are one number per tensor, a trust ratio included."""
     if rate is None:
         return None
-    content = facts.content(rate)
-    if not content.gradient and not content.variable:
+    if not facts.elementwise(rate):
         return None if isinstance(rate, Const) and rate.value == 1 else rate
     if isinstance(rate, Op):
         if rate.name == "mul":

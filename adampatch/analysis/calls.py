@@ -62,15 +62,13 @@ class Calls:
             base = it.eval(callee.value, frame)
             if isinstance(base, SuperObject):
                 return self._super_call(node, callee.attr)
-            if isinstance(base, SelfObject):
-                if callee.attr in it.methods:
-                    return self._inline(Function(it.methods[callee.attr], bound=base), node, frame)
-                if callee.attr in catalog.WRITE_METHODS:
-                    return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
+            stock = isinstance(base, SelfObject) and callee.attr not in it.methods
+            if stock and callee.attr in catalog.WRITE_METHODS:
+                return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
             if isinstance(base, _STORAGE):
                 if callee.attr in _READS:
                     return it.as_expr(base)
-                if callee.attr in catalog.WRITE_FUNCTIONS and node.args:
+                if callee.attr in catalog.WRITE_FUNCTIONS and (node.args or node.keywords):
                     return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
@@ -88,9 +86,13 @@ class Calls:
         ):
             # a method handed over as a function: scatter_add=self._resource_scatter_add
             return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
-        if isinstance(callee, gast.Name) and isinstance(value, Ref):
+        if isinstance(callee, gast.Name) and isinstance(value, Ref) and self._is_builtin(callee.id, frame):
             return self._builtin(callee.id, node, frame)
         return self._unknown_call(node, frame)
+
+    def _is_builtin(self, name: str, frame: Frame) -> bool:
+        module = self.interpreter.module
+        return name not in self.interpreter.context(frame).names and name not in module.ambiguous
 
     def _super_call(self, node: Any, method: str) -> Any:
         self.interpreter.run_.delegations.append((node, method))
@@ -98,9 +100,19 @@ class Calls:
 
     def _inline(self, function: Function, node: Any, frame: Frame) -> Any:
         it = self.interpreter
-        args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
-        keywords = {k.arg: it.eval(k.value, frame) for k in node.keywords if k.arg is not None}
-        return it.call_function(function, args, keywords, node)
+        if any(isinstance(a, gast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
+            return self._unknown_call(node, frame)
+        context = it.context(frame)
+        args = [it.eval(a, frame) for a in node.args]
+        keywords = {str(k.arg): it.eval(k.value, frame) for k in node.keywords}
+        written: dict[Any, tuple[Any, Any]] = {i: (a, context) for i, a in enumerate(node.args)}
+        written.update((str(k.arg), (k.value, context)) for k in node.keywords)
+        writes = len(it.run_.log)
+        result = it.call_function(function, args, keywords, node, written)
+        if isinstance(result, Op) and isinstance(function.bound, SelfObject) and len(it.run_.log) == writes:
+            # a thunk calls the method again: a subclass may override it
+            it.run_.spellings.setdefault(result.key, Origin(node, (), context))
+        return result
 
     def _builtin(self, name: str, node: Any, frame: Frame) -> Any:
         it = self.interpreter
@@ -112,7 +124,7 @@ class Calls:
         if name in ("float", "int") and len(args) == 1:
             return it.as_expr(args[0])
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
-        if name in operations and len(args) == operations[name][1]:
+        if name in operations and len(args) == operations[name][1] and not node.keywords:
             return self._operation(operations[name][0], args, list(node.args), node, frame)
         return self._unknown_call(node, frame)
 
@@ -130,34 +142,48 @@ class Calls:
             return self._kernel(kernel, node, frame)
         if last in catalog.TYPE_PREDICATES:
             return it.predicate(node, [], frame)
-        args, nodes = self._arguments(node, frame)
+        writes = last in catalog.WRITE_FUNCTIONS
+        nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
+        if nodes is None:
+            return self._unknown_call(node, frame)
+        args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
             return Slices(args[0])
-        if last in catalog.WRITE_FUNCTIONS and len(args) >= 2 and isinstance(args[0], _STORAGE):
-            return self._write_call(node, catalog.WRITE_FUNCTIONS[last], frame, target=args[0], first=1)
+        if writes and len(args) >= 2 and isinstance(args[0], _STORAGE):
+            how = catalog.WRITE_FUNCTIONS[last]
+            return self._write_operands(args[0], how, args[1:], nodes[1:], node, frame)
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
             return self._conditional(args, node, frame)
         row = catalog.FUNCTIONS.get(last)
-        if row is not None and len(args) >= row[1] and self._silent(node):
+        if row is not None and len(args) >= row[1]:
             label = catalog.COMPARISONS.get(last, "")
             return self._operation(row[0], args[: row[1]], nodes[: row[1]], node, frame, label)
         return self._unknown_call(node, frame)
 
-    def _arguments(self, node: Any, frame: Frame) -> tuple[list[Any], list[Any]]:
-        """Positional arguments, then the operands among the keywords in their order."""
+    def _arguments(self, node: Any, frame: Frame) -> list[Any]:
+        """All arguments, in the order written; for calls of which nothing else is known."""
         it = self.interpreter
-        nodes = [a for a in node.args if not isinstance(a, gast.Starred)]
-        nodes += [
-            k.value for k in node.keywords if k.arg is not None and k.arg not in catalog.SILENT_KEYWORDS
-        ]
-        return [it.eval(a, frame) for a in nodes], nodes
+        nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
+        return [it.eval(a, frame) for a in [*nodes, *(k.value for k in node.keywords)]]
 
-    def _silent(self, node: Any) -> bool:
-        return all(k.arg is not None for k in node.keywords) and not any(
-            isinstance(a, gast.Starred) for a in node.args
-        )
+    def _operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
+        """The nodes of the operands in the operation's own order; None when that cannot be
+        told. ``names``: what each position is called."""
+        if any(isinstance(a, gast.Starred) for a in node.args):
+            return None
+        placed: dict[int, Any] = dict(enumerate(node.args))
+        for keyword in node.keywords:
+            if keyword.arg in catalog.SILENT_KEYWORDS:
+                continue
+            position = next((i for i, known in enumerate(names) if keyword.arg in known), None)
+            if position is None or position in placed:
+                return None
+            placed[position] = keyword.value
+        if sorted(placed) != list(range(len(placed))):
+            return None
+        return [placed[i] for i in range(len(placed))]
 
     def _operation(
         self, name: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame, label: str = ""
@@ -183,10 +209,13 @@ class Calls:
 
     def _unknown_call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
-        args, _ = self._arguments(node, frame)
+        args = self._arguments(node, frame)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
         text = it.module.segment(node.func)
-        slot = f"{text}({','.join(it.slot_key(a) for a in args)})"
+        keys = [it.slot_key(a) for a in args]
+        if name in catalog.PURE_CALLS:
+            keys.sort()  # get_slot(var, "m") and get_slot(name="m", var=var) are one storage
+        slot = f"{text}({','.join(keys)})"
         if slot in it.attributes:
             return it.attributes[slot]
         pure = name in catalog.PURE_CALLS and all(not isinstance(a, Ref) or a.pure for a in args)
@@ -195,6 +224,11 @@ class Calls:
         )
         if name not in catalog.PURE_CALLS:
             self.taint(ref, args)
+            base = node.func.value if isinstance(node.func, gast.Attribute) else None
+            handed = [*args, it.eval(base, frame)] if base is not None else args
+            if any(isinstance(a, SelfObject) for a in handed):
+                # it may set any attribute of the optimizer
+                it.attributes = {slot: it.clouded(slot) for slot in it.attributes}
         return ref
 
     def _patched(self, last: str, node: Any, frame: Frame) -> Any:
@@ -210,19 +244,30 @@ class Calls:
 
     # -------------------------------------------------------------------- writes
 
-    def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None, first: int = 0) -> Any:
-        """``target``: storage already evaluated; ``first``: where it stands among the
-        arguments (None target: it is the first argument)."""
-        args, nodes = self._arguments(node, frame)
+    def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None) -> Any:
+        """A write by method. ``target``: what ``target.assign(value)`` writes to; None: the
+        first argument, as in ``self.assign(target, value)``."""
+        it = self.interpreter
+        names = catalog.WRITE_KEYWORDS if target is None else catalog.WRITE_KEYWORDS[1:]
+        nodes = self._operands(node, names)
+        if not nodes:
+            return self._untold_write(node, frame)
+        args = [it.eval(a, frame) for a in nodes]
         if target is None:
-            target, first = args[0], 1
-        rest, rest_nodes = args[first:], nodes[first:]
-        if how.startswith("scatter"):
-            # (indices, values) or one IndexedSlices
-            value, value_node = (rest[0], rest_nodes[0]) if len(rest) == 1 else (rest[1], rest_nodes[1])
-        else:
-            value, value_node = rest[0], rest_nodes[0]
-        return self._write(target, how, value, value_node, node, frame)
+            target, args, nodes = args[0], args[1:], nodes[1:]
+        return self._write_operands(target, how, args, nodes, node, frame)
+
+    def _write_operands(
+        self, target: Any, how: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame
+    ) -> Any:
+        """``args``: the value, or for a scatter (indices, values) or one IndexedSlices."""
+        if not 1 <= len(args) <= (2 if how.startswith("scatter") else 1):
+            return self._untold_write(node, frame)
+        return self._write(target, how, args[-1], nodes[-1], node, frame)
+
+    def _untold_write(self, node: Any, frame: Frame) -> Any:
+        self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
+        return self._unknown_call(node, frame)
 
     def _write(self, target: Any, how: str, value: Any, value_node: Any, node: Any, frame: Frame) -> Any:
         it = self.interpreter

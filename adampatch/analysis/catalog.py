@@ -84,6 +84,23 @@ SILENT_KEYWORDS = frozenset(
     {"name", "use_locking", "dtype", "axis", "keepdims", "validate_indices", "read_value"}
 )
 
+_ONE = (("x", "input", "a", "tensor", "value", "input_tensor", "t", "ref", "params"),)
+_TWO = (("x", "x1", "a"), ("y", "x2", "b"))
+#: what the operands of a function are called when they are given by keyword
+KEYWORDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    **{name: _ONE if operands == 1 else _TWO for name, (_, operands) in FUNCTIONS.items()},
+    **dict.fromkeys(("where", "where_v2"), (("condition",), ("x", "x1"), ("y", "x2"))),
+    **dict.fromkeys(
+        ("clip", "clip_by_value"), (("x", "t"), ("x_min", "clip_value_min"), ("x_max", "clip_value_max"))
+    ),
+    **dict.fromkeys(
+        ("cond", "switch", "smart_cond"),
+        (("pred", "condition"), ("true_fn", "then_expression"), ("false_fn", "else_expression")),
+    ),
+    **dict.fromkeys(("gather", "take"), (("params", "x"), ("indices",))),
+    "IndexedSlices": (("values",), ("indices",), ("dense_shape",)),
+}
+
 #: predicates whose outcome is about kinds of objects, not about their values
 TYPE_PREDICATES = frozenset({"isinstance", "hasattr", "callable", "issubclass", "executing_eagerly"})
 
@@ -106,6 +123,13 @@ WRITE_FUNCTIONS = {
     "assign_add_variable_op": "add",
     "assign_sub_variable_op": "sub",
 }
+
+#: the arguments of a write by keyword: what is written to, then what is written
+WRITE_KEYWORDS = (
+    ("ref", "variable", "resource", "x"),
+    ("value", "delta", "new_x", "increment", "decrement", "sparse_delta", "indices"),
+    ("updates",),
+)
 
 #: methods of optimizers that write: self.assign(variable, value), self._resource_scatter_add(x, i, v)
 WRITE_METHODS = {
@@ -148,7 +172,7 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
 #: the update methods that make a class one of a family, when its bases are unknown
 FAMILIES = ("v1", "v2", "keras2", "keras3", "get_updates", "sonnet", "other")
 
-_KERAS_ROOTS = ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.compat.v2.keras.optimizers")
+_KERAS_ROOTS = ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.optimizers")
 _V1_ROOTS = ("tensorflow.train", "tensorflow.compat.v1.train", "tensorflow.python.training.adam")
 _KERAS_ADAMS = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb")
 

@@ -47,9 +47,13 @@ class Hierarchy:
     def resolve(self, module: Module, base: Any) -> tuple[str, tuple[Module, Any] | None]:
         """(dotted path or text, the project's class if it is one) of a base expression."""
         base = unwrapped(base)
+        if isinstance(base, gast.Name) and base.id in module.ambiguous:
+            return base.id, None
         if isinstance(base, gast.Name) and base.id in module.classes:
             return base.id, (module, module.classes[base.id])
         paths = module.dotted(base)
+        if len({p in catalog.STOCK_OPTIMIZERS for p in paths}) > 1:
+            return module.segment(base), None  # stock or something else, chosen at import time
         if not paths:
             if isinstance(base, gast.Name) and base.id in module.assigned:
                 return self.resolve(module, module.assigned[base.id])
@@ -105,7 +109,7 @@ def reports(
     too; ``tensorflow`` is the target's version where it is known."""
     found = []
     for node in all_classes(module.tree):
-        report = _report(module, node, hierarchy, adaptive)
+        report = _report(module.within(node), node, hierarchy, adaptive)
         if report is not None:
             found.append(report)
     return found
@@ -130,7 +134,7 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
         return None
     methods: dict[str, Any] = {}
     for ancestor_module, ancestor in reversed(ancestry):
-        if ancestor_module is module:  # helpers of other files are calls to the unknown
+        if ancestor_module.tree is module.tree:  # helpers of other files are calls to the unknown
             methods.update(own_methods(ancestor))
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)

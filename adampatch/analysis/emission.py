@@ -74,6 +74,9 @@ class Emitter:
         if isinstance(node, Leaf):
             return self._leaf(node)
         assert isinstance(node, Op)
+        called = self._called_again(node)
+        if called is not None:
+            return called
         origin: Origin | None = node.origin
         if origin is not None and _has_template(origin, node):
             return self._template(node, origin)
@@ -81,6 +84,21 @@ class Emitter:
             self._check_names(origin.node, origin.context, (), node)
             return "(" + self.module.segment(origin.node) + ")"
         return self._plain_spelling(node)
+
+    def _called_again(self, node: Op) -> str | None:
+        """The call of an optimizer's method that computed ``node``, if it would give the same
+        value at the site: a subclass may override the method."""
+        origin = self.run.spellings.get(node.key)
+        if origin is None:
+            return None
+        self._check_names(origin.node, origin.context, (), node)
+        for leaf in node.walk():
+            if isinstance(leaf, Leaf) and leaf.role is Role.READ:
+                if leaf.slot in self.run.written:
+                    self._check_reread(leaf)
+            elif isinstance(leaf, Leaf) and leaf.role is Role.VARIABLE and not self._variable:
+                raise Unnameable(leaf, "a method would read the variable again")
+        return self.module.segment(origin.node)
 
     def _plain_spelling(self, node: Op) -> str:
         if node.name in _OPERATORS and len(node.args) == 2:
@@ -104,8 +122,8 @@ class Emitter:
             zip(origin.operands, node.args, strict=True), key=lambda p: self.module.span(p[0])
         ):
             first, last = self.module.span(operand)
-            pieces.append(self.module.text[at:first])
-            pieces.append(_atomic(self._emit(argument)))
+            # spaces, since a name may come to stand beside a keyword
+            pieces += [self.module.text[at:first], " ", _atomic(self._emit(argument)), " "]
             at = last
         pieces.append(self.module.text[at:end])
         return "(" + "".join(pieces) + ")"

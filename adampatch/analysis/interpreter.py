@@ -8,6 +8,7 @@ Nothing is imported or executed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import gast
@@ -25,6 +26,7 @@ from adampatch.analysis.values import (
     Items,
     Origin,
     Ref,
+    Return,
     SelfObject,
     Slices,
     SuperObject,
@@ -40,6 +42,15 @@ class TooDeep(Exception):
     """The code nests or recurses beyond what is followed."""
 
 
+@dataclass(frozen=True)
+class _State:
+    """What branches fork and join."""
+
+    names: Mapping[str, Any]
+    versions: Mapping[str, int]
+    attributes: Mapping[str, Any]
+
+
 class Interpreter:
     """Runs one method of one class. ``methods`` maps names to (module, function node) along
     the project's own hierarchy; what is not there belongs to a base outside of it."""
@@ -53,7 +64,7 @@ class Interpreter:
         self.run_ = Run()
         self.versions: Mapping[str, int] = {}
         self.display: dict[str, str] = {}
-        self.attributes: dict[str, Any] = {}
+        self.attributes: Mapping[str, Any] = {}
         self._leaves: dict[tuple[str, int], Leaf] = {}
         self._fresh = 0
         self._stack: list[Any] = []
@@ -71,39 +82,25 @@ class Interpreter:
         return self.run_
 
     def call_function(
-        self, function: Function, args: list[Any], keywords: Mapping[str, Any], site: Any
+        self,
+        function: Function,
+        args: list[Any],
+        keywords: Mapping[str, Any],
+        site: Any,
+        arguments: Mapping[Any, tuple[Any, Context]] | None = None,
     ) -> Any:
-        """Inlines a call; an unknown value when it recurses."""
+        """Inlines a call; an unknown value when it recurses. ``arguments``: where the values
+        were written, by position or keyword."""
         node = function.node
         if node in self._stack or len(self._stack) >= _MAX_DEPTH:
-            return self.unknown(site, "recursion")
+            return self.unknown(site, "recursion", args)
         if function.bound is not None:
             args = [function.bound, *args]
-        parameters = [*node.args.posonlyargs, *node.args.args]
-        names: dict[str, Any] = {}
-        defaults = node.args.defaults
-        for index, parameter in enumerate(parameters):
-            if index < len(args):
-                names[parameter.id] = args[index]
-            elif parameter.id in keywords:
-                names[parameter.id] = keywords[parameter.id]
-            else:
-                position = index - (len(parameters) - len(defaults))
-                default = defaults[position] if 0 <= position < len(defaults) else None
-                names[parameter.id] = (
-                    Const(default.value)
-                    if isinstance(default, gast.Constant)
-                    else Ref(parameter.id, parameter.id, None, None)
-                )
-        for parameter in node.args.kwonlyargs:
-            names[parameter.id] = keywords.get(parameter.id, Ref(parameter.id, parameter.id, None, None))
-        for rest in (node.args.vararg, node.args.kwarg):
-            if rest is not None:
-                names[rest.id] = Ref(rest.id, rest.id, None, None)
+        names = self._parameters(node, args, keywords)
         self_name = next((n for n, v in names.items() if isinstance(v, SelfObject)), None)
         if self_name is None and function.closure is not None:
             self_name = function.closure.self_name
-        frame = Frame(node, names, self_name, function.closure)
+        frame = Frame(node, names, self_name, function.closure, self._written_as(function, arguments or {}))
         self._stack.append(node)
         path = self._path
         try:
@@ -115,12 +112,50 @@ class Interpreter:
             self._path = path
         return self._returned(frame)
 
+    def _parameters(self, node: Any, args: list[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+        parameters = [*node.args.posonlyargs, *node.args.args]
+        defaults = node.args.defaults
+        names: dict[str, Any] = {}
+        for index, parameter in enumerate(parameters):
+            if index < len(args):
+                names[parameter.id] = args[index]
+            elif parameter.id in keywords:
+                names[parameter.id] = keywords[parameter.id]
+            else:
+                position = index - (len(parameters) - len(defaults))
+                default = defaults[position] if 0 <= position < len(defaults) else None
+                known = isinstance(default, gast.Constant)
+                names[parameter.id] = Const(default.value) if known else _nameless(parameter.id)
+        for parameter in node.args.kwonlyargs:
+            names[parameter.id] = keywords.get(parameter.id, _nameless(parameter.id))
+        for rest in (node.args.vararg, node.args.kwarg):
+            if rest is not None:
+                names[rest.id] = self.clouded(rest.id)
+        return names
+
+    def _written_as(
+        self, function: Function, arguments: Mapping[Any, tuple[Any, Context]]
+    ) -> Mapping[str, tuple[Any, Context]]:
+        """``arguments`` by parameter name."""
+        parameters = [*function.node.args.posonlyargs, *function.node.args.args]
+        offset = 0 if function.bound is None else 1
+        named = {}
+        for where, written in arguments.items():
+            if isinstance(where, str):
+                named[where] = written
+            elif where + offset < len(parameters):
+                named[parameters[where + offset].id] = written
+        return named
+
     def _returned(self, frame: Frame) -> Any:
-        if not frame.returned:
-            return Const(None)
-        condition, value = frame.returned[-1]
-        for condition, earlier in reversed(frame.returned[:-1]):
-            value = self.joined(condition, earlier, value) if condition is not None else earlier
+        value: Any = Const(None)
+        for earlier in reversed(frame.returned):
+            if earlier.condition is None:
+                value = earlier.value
+            elif earlier.outcome:
+                value = self.joined(earlier.condition, earlier.value, value)
+            else:
+                value = self.joined(earlier.condition, value, earlier.value)
         return value
 
     # --------------------------------------------------------------- statements
@@ -145,7 +180,7 @@ class Interpreter:
             self.eval(node.value, frame)
         elif isinstance(node, gast.Return):
             value = self.eval(node.value, frame) if node.value is not None else Const(None)
-            frame.returned.append((None, value))
+            frame.returned.append(Return(value))
             frame.finished = True
         elif isinstance(node, gast.Raise):
             frame.finished = True
@@ -160,12 +195,14 @@ class Interpreter:
                     self.assign(item.optional_vars, value, frame)
             self.block(node.body, frame)
         elif isinstance(node, gast.Try):
-            self.block([*node.body, *node.orelse, *node.finalbody], frame)
+            self._try(node, frame)
         elif isinstance(node, (gast.Import, gast.ImportFrom)):
             for name, path in import_bindings(node, self.module.package):
                 frame.bind(name, Dotted((path,)))
         elif isinstance(node, gast.FunctionDef):
             frame.bind(node.name, Function(node, closure=frame))
+        elif not isinstance(node, (gast.Pass, gast.Assert)):
+            self.not_followed(node, type(node).__name__.lower())
 
     def assign(self, target: Any, value: Any, frame: Frame) -> None:
         if isinstance(target, gast.Name):
@@ -182,9 +219,18 @@ class Interpreter:
                     part = self.unknown(element, "unpacked", [value])
                 self.assign(element, part, frame)
         elif isinstance(target, (gast.Attribute, gast.Subscript)):
-            slot = self.eval(target, frame)
-            if isinstance(slot, Ref):
-                self.attributes[slot.slot] = value
+            slot = self._slot_of(target, frame)
+            if slot is not None:
+                self.attributes = {**self.attributes, slot: value}
+
+    def _slot_of(self, target: Any, frame: Frame) -> str | None:
+        """The slot that an attribute or element names, whatever it holds."""
+        held, self.attributes = self.attributes, {}
+        try:
+            found = self.eval(target, frame)
+        finally:
+            self.attributes = held
+        return found.slot if isinstance(found, Ref) else None
 
     def _augmented(self, node: Any, frame: Frame) -> None:
         name = _BINARY.get(type(node.op))
@@ -194,44 +240,111 @@ class Interpreter:
             result = self.opaque(node, "augmented", [old, value], frame)
         else:
             result = Op(name, (self.as_expr(old), self.as_expr(value)), origin=origin)
-        if isinstance(node.target, gast.Name):
-            frame.bind(node.target.id, result)
+        self.assign(node.target, result, frame)
 
     def _if(self, node: Any, frame: Frame) -> None:
         condition = self.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
             self.block(node.body if condition.value else node.orelse, frame)
             return
-        names, versions, returned = frame.names, self.versions, len(frame.returned)
-        outcomes = []
-        path = self._path
+        before, path = self._state(frame), self._path
+        ended, states, marks = [], [], [len(frame.returned)]
         for arm, body in enumerate((node.body, node.orelse)):
-            frame.names, self.versions, frame.finished = names, versions, False
+            self._restore(frame, before)
             self._path = (*path, (id(node), arm))
             self.block(body, frame)
-            outcomes.append((frame.names, self.versions, frame.finished))
-        (names_a, versions_a, end_a), (names_b, versions_b, end_b) = outcomes
-        for index in range(returned, len(frame.returned)):
-            known, value = frame.returned[index]
-            frame.returned[index] = (condition if known is None and (end_a != end_b) else known, value)
+            states.append(self._state(frame))
+            ended.append(frame.finished)
+            marks.append(len(frame.returned))
+        self._condition_returns(frame, condition, marks, all(ended))
         self._path = path
-        if end_a and end_b:
+        frame.finished = all(ended)
+        if all(ended):
             return
-        frame.finished = False
-        if end_a or end_b:
+        if any(ended):
             # what follows runs only when the other arm was taken
-            self._path = (*path, (id(node), 1 if end_a else 0))
-        if end_a or end_b:
-            frame.names, self.versions = (names_b, versions_b) if end_a else (names_a, versions_a)
-            return
-        self.versions = self._joined_versions(versions_a, versions_b)
+            going = ended.index(False)
+            self._restore(frame, states[going])
+            self._path = (*path, (id(node), going))
+        else:
+            self._join(frame, condition, *states)
+
+    def _condition_returns(self, frame: Frame, condition: Expr, marks: list[int], both_end: bool) -> None:
+        """Puts the branch's condition on what its arms return; nested ones have no name."""
+        for arm in (0, 1):
+            if arm == 1 and both_end:
+                continue  # reached when the first arm is not: no condition of its own
+            for index in range(marks[arm], marks[arm + 1]):
+                entry = frame.returned[index]
+                if entry.condition is None:
+                    frame.returned[index] = Return(entry.value, condition, arm == 0)
+                else:
+                    frame.returned[index] = Return(entry.value, self._nameless_condition())
+
+    def _try(self, node: Any, frame: Frame) -> None:
+        """The body, or any handler from what held before: which, nothing says."""
+        before = self._state(frame)
+        returned = len(frame.returned)
+        self.block([*node.body, *node.orelse], frame)
+        outcomes = [(self._state(frame), frame.finished)]
+        for handler in node.handlers:
+            self._restore(frame, before)
+            if handler.name is not None:
+                bound = handler.name.id if isinstance(handler.name, gast.Name) else handler.name
+                frame.bind(bound, _nameless("error"))
+            self.block(handler.body, frame)
+            outcomes.append((self._state(frame), frame.finished))
+        if node.handlers:
+            for index in range(returned, len(frame.returned)):
+                frame.returned[index] = Return(frame.returned[index].value, self._nameless_condition())
+        going = [state for state, ended in outcomes if not ended]
+        frame.finished = not going
+        if going:
+            self._restore(frame, going[0])
+            for other in going[1:]:
+                self._join(frame, self._nameless_condition(), self._state(frame), other)
+        self.block(node.finalbody, frame)
+
+    def _state(self, frame: Frame) -> _State:
+        return _State(frame.names, self.versions, self.attributes)
+
+    def _restore(self, frame: Frame, state: _State) -> None:
+        frame.names, self.versions, self.attributes = state.names, state.versions, state.attributes
+        frame.finished = False
+
+    def _join(self, frame: Frame, condition: Expr, a: _State, b: _State) -> None:
+        """What holds after one of two arms."""
+        self.versions = self._joined_versions(a.versions, b.versions)
+        frame.names = self._joined_tables(condition, a.names, b.names)
+        missing: dict[str, Any] = {}
+        for slot in {**a.attributes, **b.attributes}:
+            if slot not in a.attributes or slot not in b.attributes:
+                missing[slot] = Ref(slot, slot.rsplit(".", 1)[-1], None, None, pure=False)
+        self.attributes = self._joined_tables(
+            condition, {**missing, **a.attributes}, {**missing, **b.attributes}
+        )
+
+    def _joined_tables(self, condition: Expr, a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
         merged: dict[str, Any] = {}
-        for name in {**names_a, **names_b}:
-            if name in names_a and name in names_b:
-                merged[name] = self.joined(condition, names_a[name], names_b[name])
+        for name in {**a, **b}:
+            if name in a and name in b:
+                merged[name] = self.joined(condition, a[name], b[name])
             else:
-                merged[name] = names_a.get(name, names_b.get(name))
-        frame.names = merged
+                merged[name] = a.get(name, b.get(name))
+        return merged
+
+    def _nameless_condition(self) -> Op:
+        """A condition that stands nowhere in the text, so that nothing can be written over it."""
+        return Op("predicate", (), label=f"one of several ways ({self.fresh_version()})")
+
+    def clouded(self, name: str) -> Op:
+        """A value about which nothing can be said: no parity."""
+        return Op("opaque", (Leaf(name, Role.GRADIENT, "<gradient>"),), label=name)
+
+    def not_followed(self, node: Any, what: str) -> None:
+        """Marks the whole run: its sites are refused."""
+        if self.run_.unfollowed is None:
+            self.run_.unfollowed = (getattr(node, "lineno", 0), what)
 
     def _joined_versions(self, a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
         merged = dict(a)
@@ -245,21 +358,34 @@ class Interpreter:
         return self._fresh
 
     def _loop(self, node: Any, frame: Frame) -> None:
-        """The body once. Values from an earlier round are not told apart from the first's,
-        which is why sites inside loops are marked."""
+        """The body once. What it carries from one round to the next is clouded."""
+        carried = {
+            n.id for n in gast.walk(node) if isinstance(n, gast.Name) and isinstance(n.ctx, gast.Store)
+        }
         if isinstance(node, gast.For):
             iterated = self.eval(node.iter, frame)
             if isinstance(iterated, Items) and iterated.items:
                 item = iterated.items[0]
             else:
                 item = self.unknown(node.target, "element", [iterated])
+        else:
+            item = None
+        before = self._state(frame)
+        for name in carried & set(frame.names):
+            frame.bind(name, self.clouded(name))
+        if isinstance(node, gast.For):
             self.assign(node.target, item, frame)
+        else:
+            self.eval(node.test, frame)
         self._loops += 1
-        before = len(frame.returned)
+        returned = len(frame.returned)
         self.block(node.body, frame)
-        if frame.finished and len(frame.returned) == before:
-            frame.finished = False
         self._loops -= 1
+        for index in range(returned, len(frame.returned)):
+            frame.returned[index] = Return(frame.returned[index].value, self._nameless_condition())
+        after = self._state(frame)
+        frame.finished = False
+        self._join(frame, self._nameless_condition(), after, before)
         self.block(node.orelse, frame)
 
     # -------------------------------------------------------------- expressions
@@ -310,8 +436,8 @@ class Interpreter:
         if isinstance(base, Expr) and name in ("values", "op"):
             return base
         if isinstance(base, SelfObject):
-            if name in self.methods and not _is_property(self.methods[name]):
-                return Function(self.methods[name], bound=base)
+            if name in self.methods:
+                return self._method(self.methods[name], node, base)
             slot = f"self.{name}"
         elif isinstance(base, (Ref, VariableRef)):
             slot = f"{base.slot}.{name}"
@@ -325,6 +451,24 @@ class Interpreter:
             return self.attributes[slot]
         pure = base.pure if isinstance(base, Ref) else True
         return Ref(slot, name.lstrip("_"), node, self.context(frame), pure)
+
+    def _method(self, function: Any, node: Any, base: SelfObject) -> Any:
+        """A method of the class as a value: its decorators decide what it is."""
+        decorators = [getattr(d, "id", None) for d in function.decorator_list]
+        if not decorators:
+            return Function(function, bound=base)
+        if decorators == ["property"]:
+            return self.call_function(Function(function, bound=base), [], {}, node)
+        if decorators == ["staticmethod"]:
+            return Function(function)
+        if decorators == ["classmethod"]:
+            return Function(function, bound=_nameless("cls"))
+        return self.unknown(node, function.name, [self.clouded(function.name)])
+
+    def _eval_namedexpr(self, node: Any, frame: Frame) -> Any:
+        value = self.eval(node.value, frame)
+        self.assign(node.target, value, frame)
+        return value
 
     def _eval_subscript(self, node: Any, frame: Frame) -> Any:
         base = self.eval(node.value, frame)
@@ -426,7 +570,7 @@ class Interpreter:
         while outer is not None:
             names = {**outer.names, **names}
             outer = outer.closure
-        return Context(frame.function, names, self.versions, frame.self_name)
+        return Context(frame.function, names, self.versions, frame.self_name, frame.arguments)
 
     def as_expr(self, value: Any) -> Expr:
         """The value read as a tensor or number now."""
@@ -511,5 +655,5 @@ def _is_none(value: Any) -> bool:
     return isinstance(value, Const) and value.value is None
 
 
-def _is_property(node: Any) -> bool:
-    return any(isinstance(d, gast.Name) and d.id == "property" for d in node.decorator_list)
+def _nameless(name: str) -> Ref:
+    return Ref(name, name, None, None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import bisect
+import copy
 import io
 import itertools
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +29,7 @@ class Module:
     functions: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)
+    ambiguous: set[str] = field(default_factory=set)
 
     @classmethod
     def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:
@@ -50,13 +53,19 @@ class Module:
     # ------------------------------------------------------------- definitions
 
     def _collect(self, body: list[Any]) -> None:
-        for node in body:
+        """Top-level definitions. A name that is bound in more than one way (a class defined
+        twice, a flag set twice or through ``global``) is none of them: nothing is known of it.
+        """
+        bound: dict[str, int] = {}
+        for node in _top_level(body):
             if isinstance(node, (gast.Import, gast.ImportFrom)):
                 for name, target in import_bindings(node, self.package):
                     known = self.imports.get(name, ())
                     if target not in known:
                         self.imports[name] = (*known, target)
-            elif isinstance(node, gast.FunctionDef):
+                    bound.setdefault(name, 0)
+                continue
+            if isinstance(node, gast.FunctionDef):
                 self.functions[node.name] = node
             elif isinstance(node, gast.ClassDef):
                 self.classes[node.name] = node
@@ -66,11 +75,36 @@ class Module:
                 and isinstance(node.targets[0], gast.Name)
             ):
                 self.assigned[node.targets[0].id] = node.value
-            elif isinstance(node, (gast.If, gast.Try, gast.With)):
-                for part in ("body", "orelse", "finalbody"):
-                    self._collect(getattr(node, part, []) or [])
-                for handler in getattr(node, "handlers", []) or []:
-                    self._collect(handler.body)
+            for name in _bound_names(node):
+                bound[name] = bound.get(name, 0) + (2 if name in self.imports else 1)
+        for node in gast.walk(self.tree):
+            if isinstance(node, gast.Global):
+                bound.update((name, 2) for name in node.names)
+        for name, count in bound.items():
+            if count > 1:
+                self.ambiguous.add(name)
+                for table in (self.imports, self.functions, self.assigned):
+                    table.pop(name, None)
+
+    def within(self, node: Any) -> Module:
+        """The module as seen from a class: imports of the functions around it included."""
+        around = [
+            f
+            for f in gast.walk(self.tree)
+            if isinstance(f, gast.FunctionDef) and f.lineno <= node.lineno <= f.end_lineno
+        ]
+        found = {
+            name: (path,)
+            for function in around
+            for statement in function.body
+            if isinstance(statement, (gast.Import, gast.ImportFrom))
+            for name, path in import_bindings(statement, self.package)
+        }
+        if not found:
+            return self
+        scoped = copy.copy(self)
+        scoped.imports = {**self.imports, **found}
+        return scoped
 
     def dotted(self, node: Any) -> tuple[str, ...]:
         """The dotted paths a module-level expression like ``tf.keras.Adam`` may stand for;
@@ -118,6 +152,32 @@ class Module:
 def normalised(expression: str) -> str:
     """An expression's text on one line, redundant parentheses and comments gone."""
     return ast.unparse(ast.parse(f"({expression}\n)", mode="eval"))
+
+
+def _top_level(body: list[Any]) -> Iterator[Any]:
+    """The statements that run when the module is imported, those in branches too."""
+    for node in body:
+        yield node
+        if isinstance(node, (gast.If, gast.Try, gast.With, gast.For, gast.While)):
+            for part in ("body", "orelse", "finalbody"):
+                yield from _top_level(getattr(node, part, []) or [])
+            for handler in getattr(node, "handlers", []) or []:
+                yield from _top_level(handler.body)
+
+
+def _bound_names(node: Any) -> Iterator[str]:
+    """The names that one statement binds, not those that its blocks bind."""
+    if isinstance(node, (gast.FunctionDef, gast.AsyncFunctionDef, gast.ClassDef)):
+        yield node.name
+        return
+    targets = [*getattr(node, "targets", []), *[t for t in [getattr(node, "target", None)] if t is not None]]
+    for item in getattr(node, "items", None) or []:
+        if getattr(item, "optional_vars", None) is not None:
+            targets.append(item.optional_vars)
+    for target in targets:
+        for inner in gast.walk(target):
+            if isinstance(inner, gast.Name) and not isinstance(inner.ctx, gast.Load):
+                yield inner.id
 
 
 def import_bindings(node: Any, package: str = "") -> list[tuple[str, str]]:

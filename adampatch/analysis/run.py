@@ -8,7 +8,7 @@ from typing import Any
 
 from adampatch.algebra import Expr, StateWrite
 from adampatch.algebra.kernels import Kernel
-from adampatch.analysis.values import Context
+from adampatch.analysis.values import Context, Origin
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class Run:
     #: every write to storage in order: its slot and where it stands
     log: list[tuple[str, Place]] = field(default_factory=list)
     written: frozenset[str] = frozenset()
+    #: a statement that is not followed: its line and what it is
+    unfollowed: tuple[int, str] | None = None
+    #: values that a method of the optimizer computed, by key: where it was called
+    spellings: dict[str, Origin] = field(default_factory=dict)
 
     def written_after(self, slot: str, write: VariableWrite) -> bool:
         """Whether ``slot`` may be written again after ``write`` in the same call."""

@@ -82,12 +82,17 @@ def sites_of_method(
     facts = Facts(run.state_writes)
     found: list[Site] = []
     already = _patched_writes(run)
+    unfollowed = run.unfollowed
     for write in run.variable_writes:
         if not facts.content(write.new_value).gradient:
             continue  # decay on its own, or a projection: not the step
         found += _site_of_write(module, name, described, write, run, facts, family, methods, already)
     for call in run.kernel_calls:
         found.append(_site_of_kernel(module, name, call, facts, already))
+    if unfollowed is not None:
+        line, what = unfollowed
+        reason = f"AP218: the method has a statement that is not followed: {what} (line {line})"
+        found = [replace(s, status="refused", reason=reason) if s.status == "patchable" else s for s in found]
     delegates = any(method in UPDATE_METHODS for _, method in run.delegations)
     return MethodFindings(_without_conflicts(found), delegates)
 
@@ -165,14 +170,21 @@ def _site_of_write(
         return [
             replace(blank, reason=f"AP210: the step has no expression of its own (line {write.node.lineno})")
         ]
-    site = replace(blank, node=node, line=node.lineno)
-    outer = {id(n) for call in run.patched for n in [*call.args, *(k.value for k in call.keywords)]}
-    if id(node) in already or id(node) in outer or _is_patched_call(node, run):
-        return [replace(site, status="already")]
-    try:
-        return [_emitted(site, module, run, write, origin.context, separation, family, methods)]
-    except Refusal as refusal:
-        return [replace(site, reason=refusal.reason)]
+    inside = {id(n) for call in run.patched for n in [*call.args, *(k.value for k in call.keywords)]}
+    first: str | None = None
+    context: Context = origin.context
+    while True:
+        site = replace(blank, node=node, line=node.lineno)
+        if id(node) in already or id(node) in inside or _is_patched_call(node, run):
+            return [replace(site, status="already")]
+        try:
+            return [_emitted(site, module, run, write, context, separation, family, methods)]
+        except Refusal as refusal:
+            first = first or refusal.reason
+        # handed to a helper as an argument: the step may be nameable where it was written
+        if not isinstance(node, gast.Name) or node.id not in context.arguments:
+            return [replace(site, reason=first)]
+        node, context = context.arguments[node.id]
 
 
 def _is_patched_call(node: Any, run: Run) -> bool:
@@ -293,6 +305,7 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
             reason = site.reason or f"AP216: callers of the step disagree about its parts (line {site.line})"
             by_node[id(site.node)] = replace(known, status="refused", reason=reason)
     merged = list(by_node.values())
+    merged = [_refused_in_loop(site) for site in merged]
     for index, site in enumerate(merged):
         for other in merged[:index]:
             if not site.place.excludes(other.place) and "already" not in (site.status, other.status):
@@ -303,3 +316,12 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
                     replace(s, status="refused", reason=reason) if s in (site, other) else s for s in merged
                 ]
     return tuple(merged)
+
+
+def _refused_in_loop(site: Site) -> Site:
+    """Several steps per call add up to a rate that no bound on each of them holds."""
+    if not site.place.in_loop or site.status != "patchable":
+        return site
+    return replace(
+        site, status="refused", reason=f"AP209: the variable is stepped in a loop (line {site.line})"
+    )

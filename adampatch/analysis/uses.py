@@ -58,14 +58,14 @@ def uses(module: Module) -> list[Use]:
         wrapped = isinstance(node.func, gast.Call) and _ours(node.func.func)
         callee = node.func.args[0] if wrapped and node.func.args else node.func
         if names.may_be_stock(callee):
-            for path in names.resolve(callee):
-                if path in catalog.STOCK_OPTIMIZERS:
-                    resolved = catalog.STOCK_OPTIMIZERS[path]
-                    status = "already" if wrapped else "patchable"
-                    spelling = module.normal_text(callee)
-                    found.append(_use(module, callee, spelling, resolved, "constructor", status))
-                    break
-        if isinstance(node.func, gast.Attribute) and node.func.attr == "compile":
+            paths = names.resolve(callee)
+            if paths and all(path in catalog.STOCK_OPTIMIZERS for path in paths):
+                resolved = catalog.STOCK_OPTIMIZERS[paths[0]]
+                status = "already" if wrapped else "patchable"
+                spelling = module.normal_text(callee)
+                found.append(_use(module, callee, spelling, resolved, "constructor", status))
+        compiles = isinstance(node.func, gast.Attribute) and node.func.attr == "compile"
+        if compiles and not names.resolve(node.func):  # re.compile("adam"): an import binds no model
             found += _strings(module, node)
     return sorted(found, key=lambda u: (u.line, u.col))
 

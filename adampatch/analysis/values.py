@@ -17,6 +17,8 @@ class Context:
     names: Mapping[str, Any]
     versions: Mapping[str, int]
     self_name: str | None
+    #: parameter -> (the argument's node, the caller's context)
+    arguments: Mapping[str, tuple[Any, Context]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ class Items:
     items: tuple[Any, ...]
 
 
+@dataclass(frozen=True)
+class Return:
+    """A value returned when ``condition`` comes out as ``outcome`` (None: always)."""
+
+    value: Any
+    condition: Expr | None = None
+    outcome: bool = True
+
+
 @dataclass
 class Frame:
     """One running function. ``names`` is replaced, not mutated, so that contexts may keep it."""
@@ -112,7 +123,8 @@ class Frame:
     names: Mapping[str, Any]
     self_name: str | None
     closure: Frame | None = None
-    returned: list[Any] = field(default_factory=list)
+    arguments: Mapping[str, tuple[Any, Context]] = field(default_factory=dict)
+    returned: list[Return] = field(default_factory=list)
     finished: bool = False
 
     def bind(self, name: str, value: Any) -> None:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import TypeVar
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
-
-_N = TypeVar("_N", bound=cst.CSTNode)
 
 
 class GuardFailed(Exception):
@@ -60,7 +57,7 @@ def _check(old: str, new: str) -> None:
     try:
         ast.parse(new)
         back = unpatched(new)
-        if _dump(back) != _dump(old):
+        if _dump(back) != _dump(unpatched(old)):
             raise GuardFailed("with our calls taken out again the code is not the original")
     except SyntaxError as error:
         raise GuardFailed(f"the result does not parse: {error.msg} (line {error.lineno})") from error
@@ -80,11 +77,12 @@ def _edited(module: cst.Module, edits: Sequence[Edit]) -> cst.Module:
     targets: dict[cst.CSTNode, Edit] = {}
     matched: dict[Edit, int] = {}
     for node, place in positions.items():
+        start = (place.start.line, place.start.column)
         if isinstance(node, cst.ClassDef):
-            start = (place.start.line, place.start.column)
             edit = wanted.get((True, start, start))
         elif isinstance(node, cst.BaseExpression):
-            edit = wanted.get((False, *_inner(module, node, place)))
+            end = (place.end.line, place.end.column)
+            edit = wanted.get((False, start, end))
         else:
             continue
         if edit is not None:
@@ -94,31 +92,6 @@ def _edited(module: cst.Module, edits: Sequence[Edit]) -> cst.Module:
         if matched.get(edit, 0) != 1:
             raise GuardFailed(f"{matched.get(edit, 0)} nodes match the edit at line {edit.start[0]}")
     return module.visit(_Editor(module, targets))
-
-
-def _inner(
-    module: cst.Module, node: cst.BaseExpression, place: cst.metadata.CodeRange
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """A node's range without the parentheses around it, which libcst counts in."""
-    start, end = (place.start.line, place.start.column), (place.end.line, place.end.column)
-    for parenthesis in node.lpar:
-        start = _advanced(start, module.code_for_node(parenthesis))
-    if node.rpar:
-        tail = "".join(module.code_for_node(p) for p in node.rpar)
-        if "\n" in tail or "\r" in tail:
-            # the closing parenthesis is on a line of its own: measure from the node's text
-            bare = module.code_for_node(node.with_changes(lpar=[], rpar=[]))
-            end = _advanced(start, bare)
-        else:
-            end = (end[0], end[1] - len(tail))
-    return start, end
-
-
-def _advanced(position: tuple[int, int], text: str) -> tuple[int, int]:
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    if len(lines) == 1:
-        return position[0], position[1] + len(text)
-    return position[0] + len(lines) - 1, len(lines[-1])
 
 
 class _Editor(cst.CSTTransformer):
@@ -212,7 +185,7 @@ def _with_import(module: cst.Module, line: str) -> cst.Module:
         if not isinstance(node, cst.SimpleStatementLine):
             break
         first = node.body[0]
-        if isinstance(first, (cst.Import, cst.ImportFrom)):
+        if all(isinstance(small, (cst.Import, cst.ImportFrom)) for small in node.body):
             at = index + 1
         elif not (
             isinstance(first, cst.Expr)
@@ -261,7 +234,9 @@ class _Remover(cst.CSTTransformer):
         code = self.module.code_for_node(inner)
         if _is_ours(updated_node.func, "step") and "\n" in code:
             code = _shifted_back(code, self.module.default_indent)
-            inner = cst.parse_expression(code, config=self.module.config_for_parsing)
+            # in parentheses while parsing: those around it may be what held its lines together
+            enclosed = cst.parse_expression(f"({code})", config=self.module.config_for_parsing)
+            inner = enclosed.with_changes(lpar=enclosed.lpar[1:], rpar=enclosed.rpar[:-1])
         return inner.with_changes(
             lpar=[*updated_node.lpar, *inner.lpar], rpar=[*inner.rpar, *updated_node.rpar]
         )

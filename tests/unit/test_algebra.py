@@ -181,7 +181,7 @@ def test_alpha_is_the_scalar_part() -> None:
     assert math_text(separate(div(mul(M, div(LR, C1)), add(sqrt(div(V, C2)), EPS)), facts).alpha) == "lr/c1"
     assert math_text(separate(div(mul(LR, M), mul(C1, add(V, EPS))), facts).alpha) == "lr/c1"
     tau = div(op("norm", W), op("norm", M))
-    assert math_text(separate(mul(mul(tau, LR), div(M, DENOMINATOR)), facts).alpha) == "lr"
+    assert math_text(separate(mul(mul(tau, LR), div(M, DENOMINATOR)), facts).alpha) == "norm(w)/norm(m)*lr"
 
 
 def test_adaptive_without_first_moment_is_another_kind() -> None:

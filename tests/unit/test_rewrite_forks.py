@@ -1,0 +1,100 @@
+"""Every fork in tests/fixtures/forks, as text: what `apply` writes, that it is stable, and comes out again.
+
+A case is a folder with `before.py` and `after.py`; its name says what has to happen: `refused_*` and
+`alone_*` stay as they are (the former with a reason, the latter without a word), all others are patched.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from adampatch.project.apply import planned
+from adampatch.project.scan import scan
+from adampatch.rewrite.source import unpatched
+
+FORKS = Path(__file__).resolve().parent.parent / "fixtures" / "forks"
+CASES = sorted(path.parent.name for path in FORKS.glob("*/before.py"))
+
+REFUSALS = {
+    "refused_clipped_step": "AP206",
+    "refused_ftml": "AP208",
+    "refused_laprop": "AP204",
+    "refused_moment_moves_after": "AP213",
+    "refused_no_parity": "AP201",
+    "refused_novograd": "AP204",
+    "refused_stale_moments": "AP213",
+    "refused_two_quotients": "AP207",
+    "refused_v1_discarded_assign": "AP213",
+}
+
+
+def read(case, name):
+    return (FORKS / case / name).read_bytes().decode()
+
+
+def applied(text, folder):
+    """(the text after one apply, the scan) of a file that stands alone in `folder`."""
+    (folder / "optimizer.py").write_bytes(text.encode())
+    result = scan([str(folder)])
+    outcome = planned(result)
+    changed = [c.after.decode() for c in outcome.changes]
+    assert len(changed) <= 1
+    return (changed[0] if changed else text), result
+
+
+def cases(*prefixes):
+    """The cases whose names start so."""
+    return [case for case in CASES if not prefixes or case.startswith(prefixes)]
+
+
+def test_there_is_something_to_collect():
+    assert len(CASES) > 60
+    assert {c for c in CASES if c.startswith("refused_")} == set(REFUSALS)
+
+
+@pytest.mark.parametrize("case", cases())
+def test_what_is_written(case, tmp_path):
+    text, _ = applied(read(case, "before.py"), tmp_path)
+    assert text == read(case, "after.py")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_before_and_after_hold_together(case):
+    before, after = read(case, "before.py"), read(case, "after.py")
+    ast.parse(before)
+    ast.parse(after)
+    assert unpatched(after) == before
+    assert (before == after) == case.startswith(("refused_", "alone_"))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_second_run_changes_nothing(case, tmp_path):
+    text, _ = applied(read(case, "before.py"), tmp_path)
+    again, _ = applied(text, tmp_path)
+    assert again == text
+
+
+@pytest.mark.parametrize("case", cases("keras3_", "v1_", "subclass_", "uses_"))
+def test_nothing_is_refused(case, tmp_path):
+    _, result = applied(read(case, "before.py"), tmp_path)
+    assert result.refused == 0
+    assert not any(c.status == "not_adam" for f in result.files for c in f.classes)
+
+
+@pytest.mark.parametrize("case", cases("refused_"))
+def test_a_refusal_says_why(case, tmp_path):
+    _, result = applied(read(case, "before.py"), tmp_path)
+    (report,) = [c for f in result.files for c in f.classes]
+    assert report.status == "refused"
+    assert report.reason.startswith(REFUSALS[case] + ": ")
+    assert report.reason.endswith(")") and "(line " in report.reason
+
+
+@pytest.mark.parametrize("case", cases("alone_"))
+def test_what_is_no_adam_is_passed_over_in_silence(case, tmp_path):
+    _, result = applied(read(case, "before.py"), tmp_path)
+    assert result.refused == 0 and not result.unreadable
+    assert not any(f.uses for f in result.files)
+    assert {c.status for f in result.files for c in f.classes} <= {"not_adam"}
+    assert not any(c.reason or c.sites for f in result.files for c in f.classes)
