@@ -41,7 +41,7 @@ bench: $(VENV)/.dev  ## ratios, never absolute times: see benchmarks/
 	$(BIN)/python -m benchmarks
 
 matrix: | $(BIN)/python  ## the behavioural suite on each TensorFlow generation of tier 1
-	$(BIN)/python tests/matrix/run.py
+	$(BIN)/python tests/matrix/run.py $(MATRIX)
 
 clean:
 	rm -rf $(VENV) .envs .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

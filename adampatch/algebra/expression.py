@@ -115,7 +115,16 @@ def product(a: Expr | None, b: Expr | None, *, origin: Any = None) -> Expr | Non
         return b
     if b is None or is_const(b, 1):
         return a
-    return Op("mul", (a, b), origin=origin)
+    return _into_reciprocal(a, b) or _into_reciprocal(b, a) or Op("mul", (a, b), origin=origin)
+
+
+def _into_reciprocal(a: Expr, b: Expr) -> Expr | None:
+    """``a * (1/x)`` as ``a/x``, however deep the 1 stands among quotients."""
+    if not isinstance(b, Op) or b.name != "div":
+        return None
+    top, bottom = b.args
+    inner = a if is_const(top, 1) else _into_reciprocal(a, top)
+    return None if inner is None else Op("div", (inner, bottom), origin=b.origin)
 
 
 def quotient(a: Expr | None, b: Expr | None, *, origin: Any = None) -> Expr | None:

@@ -110,7 +110,7 @@ class Emitter:
             return self._emit(node.args[0])
         if node.name == "branch":
             condition, a, b = (_atomic(self._emit(x)) for x in node.args)
-            return f"{a} if {condition} else {b}"
+            return f"({a} if {condition} else {b})"
         raise Unnameable(node, "it is not written out at the site")
 
     def _template(self, node: Op, origin: Origin) -> str:

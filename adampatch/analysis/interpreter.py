@@ -124,8 +124,10 @@ class Interpreter:
             else:
                 position = index - (len(parameters) - len(defaults))
                 default = defaults[position] if 0 <= position < len(defaults) else None
-                known = isinstance(default, gast.Constant)
-                names[parameter.id] = Const(default.value) if known else _nameless(parameter.id)
+                if isinstance(default, gast.Constant):
+                    names[parameter.id] = Const(default.value)
+                else:
+                    names[parameter.id] = _nameless(parameter.id)
         for parameter in node.args.kwonlyargs:
             names[parameter.id] = keywords.get(parameter.id, _nameless(parameter.id))
         for rest in (node.args.vararg, node.args.kwarg):
@@ -362,14 +364,13 @@ class Interpreter:
         carried = {
             n.id for n in gast.walk(node) if isinstance(n, gast.Name) and isinstance(n.ctx, gast.Store)
         }
+        item: Any = None
         if isinstance(node, gast.For):
             iterated = self.eval(node.iter, frame)
             if isinstance(iterated, Items) and iterated.items:
                 item = iterated.items[0]
             else:
                 item = self.unknown(node.target, "element", [iterated])
-        else:
-            item = None
         before = self._state(frame)
         for name in carried & set(frame.names):
             frame.bind(name, self.clouded(name))

@@ -83,12 +83,15 @@ def sites_of_method(
     found: list[Site] = []
     already = _patched_writes(run)
     unfollowed = run.unfollowed
+    beside: str | None = None
     for write in run.variable_writes:
         if not facts.content(write.new_value).gradient:
-            continue  # decay on its own, or a projection: not the step
+            beside = beside or _decay_of_write(write, facts)  # not the step, but part of the update
+            continue
         found += _site_of_write(module, name, described, write, run, facts, family, methods, already)
     for call in run.kernel_calls:
         found.append(_site_of_kernel(module, name, call, facts, already))
+    found = [replace(s, decay=beside) if s.decay is None and beside is not None else s for s in found]
     if unfollowed is not None:
         line, what = unfollowed
         reason = f"AP218: the method has a statement that is not followed: {what} (line {line})"
@@ -185,6 +188,15 @@ def _site_of_write(
         if not isinstance(node, gast.Name) or node.id not in context.arguments:
             return [replace(site, reason=first)]
         node, context = context.arguments[node.id]
+
+
+def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
+    """The math of a decay that is written on its own: ``w <- w - wd*w``; None for anything
+    else that the gradient has no part in (a projection, a copy)."""
+    new = write.new_value
+    if isinstance(new, Op) and new.name == "sub" and facts.parity(new.args[1]) is Parity.ODD:
+        return math_text(new.args[1])
+    return None
 
 
 def _is_patched_call(node: Any, run: Run) -> bool:

@@ -132,7 +132,7 @@ def test_stock_adam() -> None:
 FORMS = {
     "algorithm 1": (
         mul(LR, div(div(M, C1), add(sqrt(div(V, C2)), EPS))),
-        ("lr*1/c1 / (sqrt(v/c2)+eps)", "m", None),
+        ("lr/c1 / (sqrt(v/c2)+eps)", "m", None),
     ),
     "rsqrt": (mul(mul(LR, M), op("rsqrt", add(V, EPS))), ("lr*rsqrt(v+eps)", "m", None)),
     "padam": (div(mul(LR, M), op("pow", V, Const(0.125))), ("lr/v^0.125", "m", None)),
