@@ -293,7 +293,7 @@ class Calls:
             new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
         if isinstance(target, VariableRef):
             it.run_.variable_writes.append(
-                VariableWrite(node, how, new, context, it.place(), len(it.run_.log))
+                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log))
             )
         elif isinstance(target, Ref):
             plain = new.args[0] if how == "set" and isinstance(new, Op) else new
@@ -306,7 +306,7 @@ class Calls:
         """The result of a write: the storage's new version."""
         it = self.interpreter
         name = "var" if isinstance(target, VariableRef) else it.display.get(target.slot, target.text)
-        it.run_.log.append((target.slot, it.place()))
+        it.run_.log.append((target.slot, it.statements.place()))
         it.versions = {**it.versions, target.slot: it.fresh_version()}
         role = Role.VARIABLE if isinstance(target, VariableRef) else Role.READ
         version = it.versions[target.slot]
@@ -334,7 +334,9 @@ class Calls:
                 (exprs["var"], update),
                 origin=Origin(node, (None, None), it.context(frame), fixed=True),
             )
-        it.run_.kernel_calls.append(KernelCall(node, kernel, args, exprs, new, it.context(frame), it.place()))
+        it.run_.kernel_calls.append(
+            KernelCall(node, kernel, args, exprs, new, it.context(frame), it.statements.place())
+        )
         return new if new is not None else it.unknown(node, kernel.name)
 
 

@@ -8,15 +8,15 @@ Nothing is imported or executed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.analysis.calls import Calls
-from adampatch.analysis.module import Module, import_bindings
-from adampatch.analysis.run import Place, Run
+from adampatch.analysis.module import Module
+from adampatch.analysis.run import Run
+from adampatch.analysis.statements import BINARY, Statements
 from adampatch.analysis.values import (
     Context,
     Dotted,
@@ -26,29 +26,15 @@ from adampatch.analysis.values import (
     Items,
     Origin,
     Ref,
-    Return,
     SelfObject,
     Slices,
     SuperObject,
     VariableRef,
+    nameless,
 )
 
 _MAX_DEPTH = 12
-_BINARY = {gast.Add: "add", gast.Sub: "sub", gast.Mult: "mul", gast.Div: "div", gast.Pow: "pow"}
 _COMPARE = {gast.Gt: ">", gast.GtE: ">=", gast.Lt: "<", gast.LtE: "<=", gast.Eq: "==", gast.NotEq: "!="}
-
-
-class TooDeep(Exception):
-    """The code nests or recurses beyond what is followed."""
-
-
-@dataclass(frozen=True)
-class _State:
-    """What branches fork and join."""
-
-    names: Mapping[str, Any]
-    versions: Mapping[str, int]
-    attributes: Mapping[str, Any]
 
 
 class Interpreter:
@@ -68,9 +54,8 @@ class Interpreter:
         self._leaves: dict[tuple[str, int], Leaf] = {}
         self._fresh = 0
         self._stack: list[Any] = []
-        self._loops = 0
-        self._path: tuple[tuple[int, int], ...] = ()
         self.variable = VariableRef()
+        self.statements = Statements(self)
         self.calls = Calls(self)
 
     # ------------------------------------------------------------------ running
@@ -102,14 +87,14 @@ class Interpreter:
             self_name = function.closure.self_name
         frame = Frame(node, names, self_name, function.closure, self._written_as(function, arguments or {}))
         self._stack.append(node)
-        path = self._path
+        path = self.statements.path
         try:
             if isinstance(node, gast.Lambda):
                 return self.eval(node.body, frame)
-            self.block(node.body, frame)
+            self.statements.block(node.body, frame)
         finally:
             self._stack.pop()
-            self._path = path
+            self.statements.path = path
         return self._returned(frame)
 
     def _parameters(self, node: Any, args: list[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,9 +112,9 @@ class Interpreter:
                 if isinstance(default, gast.Constant):
                     names[parameter.id] = Const(default.value)
                 else:
-                    names[parameter.id] = _nameless(parameter.id)
+                    names[parameter.id] = nameless(parameter.id)
         for parameter in node.args.kwonlyargs:
-            names[parameter.id] = keywords.get(parameter.id, _nameless(parameter.id))
+            names[parameter.id] = keywords.get(parameter.id, nameless(parameter.id))
         for rest in (node.args.vararg, node.args.kwarg):
             if rest is not None:
                 names[rest.id] = self.clouded(rest.id)
@@ -159,235 +144,6 @@ class Interpreter:
             else:
                 value = self.joined(earlier.condition, value, earlier.value)
         return value
-
-    # --------------------------------------------------------------- statements
-
-    def block(self, body: list[Any], frame: Frame) -> None:
-        for statement in body:
-            if frame.finished:
-                return
-            self.statement(statement, frame)
-
-    def statement(self, node: Any, frame: Frame) -> None:
-        if isinstance(node, gast.Assign):
-            value = self.eval(node.value, frame)
-            for target in node.targets:
-                self.assign(target, value, frame)
-        elif isinstance(node, gast.AnnAssign):
-            if node.value is not None:
-                self.assign(node.target, self.eval(node.value, frame), frame)
-        elif isinstance(node, gast.AugAssign):
-            self._augmented(node, frame)
-        elif isinstance(node, gast.Expr):
-            self.eval(node.value, frame)
-        elif isinstance(node, gast.Return):
-            value = self.eval(node.value, frame) if node.value is not None else Const(None)
-            frame.returned.append(Return(value))
-            frame.finished = True
-        elif isinstance(node, gast.Raise):
-            frame.finished = True
-        elif isinstance(node, gast.If):
-            self._if(node, frame)
-        elif isinstance(node, (gast.For, gast.While)):
-            self._loop(node, frame)
-        elif isinstance(node, gast.With):
-            for item in node.items:
-                value = self.eval(item.context_expr, frame)
-                if item.optional_vars is not None:
-                    self.assign(item.optional_vars, value, frame)
-            self.block(node.body, frame)
-        elif isinstance(node, gast.Try):
-            self._try(node, frame)
-        elif isinstance(node, (gast.Import, gast.ImportFrom)):
-            for name, path in import_bindings(node, self.module.package):
-                frame.bind(name, Dotted((path,)))
-        elif isinstance(node, gast.FunctionDef):
-            frame.bind(node.name, Function(node, closure=frame))
-        elif not isinstance(node, (gast.Pass, gast.Assert)):
-            self.not_followed(node, type(node).__name__.lower())
-
-    def assign(self, target: Any, value: Any, frame: Frame) -> None:
-        if isinstance(target, gast.Name):
-            if isinstance(value, Ref):
-                self.display.setdefault(value.slot, target.id)
-            frame.bind(target.id, value)
-        elif isinstance(target, (gast.Tuple, gast.List)):
-            for index, element in enumerate(target.elts):
-                if isinstance(value, Items) and len(value.items) == len(target.elts):
-                    part = value.items[index]
-                elif isinstance(value, Ref):
-                    part = Ref(f"{value.slot}[{index}]", f"{value.text}[{index}]", None, None, pure=False)
-                else:
-                    part = self.unknown(element, "unpacked", [value])
-                self.assign(element, part, frame)
-        elif isinstance(target, (gast.Attribute, gast.Subscript)):
-            slot = self._slot_of(target, frame)
-            if slot is not None:
-                self.attributes = {**self.attributes, slot: value}
-
-    def _slot_of(self, target: Any, frame: Frame) -> str | None:
-        """The slot that an attribute or element names, whatever it holds."""
-        held, self.attributes = self.attributes, {}
-        try:
-            found = self.eval(target, frame)
-        finally:
-            self.attributes = held
-        return found.slot if isinstance(found, Ref) else None
-
-    def _augmented(self, node: Any, frame: Frame) -> None:
-        name = _BINARY.get(type(node.op))
-        old, value = self.eval(node.target, frame), self.eval(node.value, frame)
-        origin = Origin(node, (None, node.value), self.context(frame), fixed=True)
-        if name is None:
-            result = self.opaque(node, "augmented", [old, value], frame)
-        else:
-            result = Op(name, (self.as_expr(old), self.as_expr(value)), origin=origin)
-        self.assign(node.target, result, frame)
-
-    def _if(self, node: Any, frame: Frame) -> None:
-        condition = self.condition(node.test, frame)
-        if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
-            self.block(node.body if condition.value else node.orelse, frame)
-            return
-        before, path = self._state(frame), self._path
-        ended, states, marks = [], [], [len(frame.returned)]
-        for arm, body in enumerate((node.body, node.orelse)):
-            self._restore(frame, before)
-            self._path = (*path, (id(node), arm))
-            self.block(body, frame)
-            states.append(self._state(frame))
-            ended.append(frame.finished)
-            marks.append(len(frame.returned))
-        self._condition_returns(frame, condition, marks, all(ended))
-        self._path = path
-        frame.finished = all(ended)
-        if all(ended):
-            return
-        if any(ended):
-            # what follows runs only when the other arm was taken
-            going = ended.index(False)
-            self._restore(frame, states[going])
-            self._path = (*path, (id(node), going))
-        else:
-            self._join(frame, condition, *states)
-
-    def _condition_returns(self, frame: Frame, condition: Expr, marks: list[int], both_end: bool) -> None:
-        """Puts the branch's condition on what its arms return; nested ones have no name."""
-        for arm in (0, 1):
-            if arm == 1 and both_end:
-                continue  # reached when the first arm is not: no condition of its own
-            for index in range(marks[arm], marks[arm + 1]):
-                entry = frame.returned[index]
-                if entry.condition is None:
-                    frame.returned[index] = Return(entry.value, condition, arm == 0)
-                else:
-                    frame.returned[index] = Return(entry.value, self._nameless_condition())
-
-    def _try(self, node: Any, frame: Frame) -> None:
-        """The body, or any handler from what held before: which, nothing says."""
-        before = self._state(frame)
-        returned = len(frame.returned)
-        self.block([*node.body, *node.orelse], frame)
-        outcomes = [(self._state(frame), frame.finished)]
-        for handler in node.handlers:
-            self._restore(frame, before)
-            if handler.name is not None:
-                bound = handler.name.id if isinstance(handler.name, gast.Name) else handler.name
-                frame.bind(bound, _nameless("error"))
-            self.block(handler.body, frame)
-            outcomes.append((self._state(frame), frame.finished))
-        if node.handlers:
-            for index in range(returned, len(frame.returned)):
-                frame.returned[index] = Return(frame.returned[index].value, self._nameless_condition())
-        going = [state for state, ended in outcomes if not ended]
-        frame.finished = not going
-        if going:
-            self._restore(frame, going[0])
-            for other in going[1:]:
-                self._join(frame, self._nameless_condition(), self._state(frame), other)
-        self.block(node.finalbody, frame)
-
-    def _state(self, frame: Frame) -> _State:
-        return _State(frame.names, self.versions, self.attributes)
-
-    def _restore(self, frame: Frame, state: _State) -> None:
-        frame.names, self.versions, self.attributes = state.names, state.versions, state.attributes
-        frame.finished = False
-
-    def _join(self, frame: Frame, condition: Expr, a: _State, b: _State) -> None:
-        """What holds after one of two arms."""
-        self.versions = self._joined_versions(a.versions, b.versions)
-        frame.names = self._joined_tables(condition, a.names, b.names)
-        missing: dict[str, Any] = {}
-        for slot in {**a.attributes, **b.attributes}:
-            if slot not in a.attributes or slot not in b.attributes:
-                missing[slot] = Ref(slot, slot.rsplit(".", 1)[-1], None, None, pure=False)
-        self.attributes = self._joined_tables(
-            condition, {**missing, **a.attributes}, {**missing, **b.attributes}
-        )
-
-    def _joined_tables(self, condition: Expr, a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, Any]:
-        merged: dict[str, Any] = {}
-        for name in {**a, **b}:
-            if name in a and name in b:
-                merged[name] = self.joined(condition, a[name], b[name])
-            else:
-                merged[name] = a.get(name, b.get(name))
-        return merged
-
-    def _nameless_condition(self) -> Op:
-        """A condition that stands nowhere in the text, so that nothing can be written over it."""
-        return Op("predicate", (), label=f"one of several ways ({self.fresh_version()})")
-
-    def clouded(self, name: str) -> Op:
-        """A value about which nothing can be said: no parity."""
-        return Op("opaque", (Leaf(name, Role.GRADIENT, "<gradient>"),), label=name)
-
-    def not_followed(self, node: Any, what: str) -> None:
-        """Marks the whole run: its sites are refused."""
-        if self.run_.unfollowed is None:
-            self.run_.unfollowed = (getattr(node, "lineno", 0), what)
-
-    def _joined_versions(self, a: Mapping[str, int], b: Mapping[str, int]) -> Mapping[str, int]:
-        merged = dict(a)
-        for slot in {**a, **b}:
-            if a.get(slot, 0) != b.get(slot, 0):
-                merged[slot] = self.fresh_version()
-        return merged
-
-    def fresh_version(self) -> int:
-        self._fresh += 1
-        return self._fresh
-
-    def _loop(self, node: Any, frame: Frame) -> None:
-        """The body once. What it carries from one round to the next is clouded."""
-        carried = {
-            n.id for n in gast.walk(node) if isinstance(n, gast.Name) and isinstance(n.ctx, gast.Store)
-        }
-        item: Any = None
-        if isinstance(node, gast.For):
-            iterated = self.eval(node.iter, frame)
-            if isinstance(iterated, Items) and iterated.items:
-                item = iterated.items[0]
-            else:
-                item = self.unknown(node.target, "element", [iterated])
-        before = self._state(frame)
-        for name in carried & set(frame.names):
-            frame.bind(name, self.clouded(name))
-        if isinstance(node, gast.For):
-            self.assign(node.target, item, frame)
-        else:
-            self.eval(node.test, frame)
-        self._loops += 1
-        returned = len(frame.returned)
-        self.block(node.body, frame)
-        self._loops -= 1
-        for index in range(returned, len(frame.returned)):
-            frame.returned[index] = Return(frame.returned[index].value, self._nameless_condition())
-        after = self._state(frame)
-        frame.finished = False
-        self._join(frame, self._nameless_condition(), after, before)
-        self.block(node.orelse, frame)
 
     # -------------------------------------------------------------- expressions
 
@@ -463,12 +219,12 @@ class Interpreter:
         if decorators == ["staticmethod"]:
             return Function(function)
         if decorators == ["classmethod"]:
-            return Function(function, bound=_nameless("cls"))
+            return Function(function, bound=nameless("cls"))
         return self.unknown(node, function.name, [self.clouded(function.name)])
 
     def _eval_namedexpr(self, node: Any, frame: Frame) -> Any:
         value = self.eval(node.value, frame)
-        self.assign(node.target, value, frame)
+        self.statements.assign(node.target, value, frame)
         return value
 
     def _eval_subscript(self, node: Any, frame: Frame) -> Any:
@@ -497,7 +253,7 @@ class Interpreter:
 
     def _eval_binop(self, node: Any, frame: Frame) -> Any:
         left, right = self.eval(node.left, frame), self.eval(node.right, frame)
-        name = _BINARY.get(type(node.op))
+        name = BINARY.get(type(node.op))
         if name is None:
             return self.opaque(node, self.module.segment(node), [left, right], frame)
         origin = Origin(node, (node.left, node.right), self.context(frame))
@@ -562,8 +318,18 @@ class Interpreter:
 
     # ------------------------------------------------------------------- values
 
-    def place(self) -> Place:
-        return Place(self._path, self._loops > 0)
+    def clouded(self, name: str) -> Op:
+        """A value about which nothing can be said: no parity."""
+        return Op("opaque", (Leaf(name, Role.GRADIENT, "<gradient>"),), label=name)
+
+    def not_followed(self, node: Any, what: str) -> None:
+        """Marks the whole run: its sites are refused."""
+        if self.run_.unfollowed is None:
+            self.run_.unfollowed = (getattr(node, "lineno", 0), what)
+
+    def fresh_version(self) -> int:
+        self._fresh += 1
+        return self._fresh
 
     def context(self, frame: Frame) -> Context:
         names: Mapping[str, Any] = frame.names
@@ -654,7 +420,3 @@ class Interpreter:
 
 def _is_none(value: Any) -> bool:
     return isinstance(value, Const) and value.value is None
-
-
-def _nameless(name: str) -> Ref:
-    return Ref(name, name, None, None)

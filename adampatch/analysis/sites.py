@@ -11,8 +11,8 @@ import gast
 from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, separate
 from adampatch.algebra.expression import Leaf
 from adampatch.algebra.mathtext import math_text
+from adampatch.algebra.newvalue import step_of_new_value
 from adampatch.algebra.parity import Parity
-from adampatch.algebra.separation import step_of_new_value
 from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter

@@ -138,3 +138,8 @@ class Frame:
                 return frame.names[name]
             frame = frame.closure
         raise KeyError(name)
+
+
+def nameless(name: str) -> Ref:
+    """A value that is there but was written nowhere in the text."""
+    return Ref(name, name, None, None)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from adampatch.algebra import Const, Expr, Facts, Leaf, NotSeparable, Op, Parity, Role, StateWrite, separate
 from adampatch.algebra.kernels import KERNELS, kernel_named
 from adampatch.algebra.mathtext import math_text
+from adampatch.algebra.newvalue import step_of_new_value
 from adampatch.algebra.operations import OPERATIONS, evaluate
-from adampatch.algebra.separation import step_of_new_value
 
 G = Leaf("g", Role.GRADIENT)
 W = Leaf("w", Role.VARIABLE)
