@@ -56,14 +56,7 @@ def separate(update: Expr, facts: Facts) -> Separation:
     are scaled by different adaptive rates, or when an adaptive normaliser sits inside the
     first moment.
     """
-    parity = facts.parity(update)
-    if parity is Parity.NONE:
-        raise NotSeparable(
-            "AP201",
-            "a term is neither even nor odd in (gradient, variable)",
-            facts.odd_part_without_parity(update),
-        )
-    if parity is Parity.EVEN:
+    if facts.parity(update) is Parity.EVEN:
         raise NotSeparable("AP202", "the step does not change sign with the gradient", update)
     parts = _Separator(facts).take_apart(update)
     if parts.direction is None:

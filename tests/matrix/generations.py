@@ -19,7 +19,6 @@ class Generation:
 
 
 _V1 = ("tests/runtime/test_runtime_graphs.py", "tests/runtime/test_runtime_kernels.py")
-_V1_FORKS = ("tests/test_forks.py", "-k", "v1")
 
 GENERATIONS = (
     Generation(
