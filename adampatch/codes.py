@@ -134,6 +134,13 @@ CODES: dict[str, Code] = {
         "nonlocal scale",
         "write the update step without it",
     ),
+    "AP219": Code(
+        "the step is added and no minus is to be seen",
+        "A descent step that is added holds a minus. When it is hidden in a value from elsewhere, the rate "
+        "that is to be seen is the negative of the rate, and bounds on it would be wrong.",
+        "var.assign_add(self.negative_lr * m / sqrt(v))",
+        "subtract the step, or write the minus where the step is",
+    ),
     "AP230": Code(
         "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"
     ),

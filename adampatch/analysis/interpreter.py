@@ -289,7 +289,12 @@ class Interpreter:
         return Op("compare", tuple(self.as_expr(o) for o in operands), label=label, origin=origin)
 
     def _eval_boolop(self, node: Any, frame: Frame) -> Any:
-        return self.predicate(node, [self.eval(v, frame) for v in node.values], frame)
+        values = [self.eval(v, frame) for v in node.values]
+        if any(isinstance(v, Expr) for v in values):
+            return self.predicate(node, values, frame)
+        # `given or self.default()`: one object or the other, about which nothing is known
+        slot = f"{self.module.normal_text(node)}({','.join(self.slot_key(v) for v in values)})"
+        return Ref(slot, "either", node, self.context(frame), pure=False)
 
     def _eval_tuple(self, node: Any, frame: Frame) -> Any:
         return Items(tuple(self.eval(e, frame) for e in node.elts))

@@ -9,6 +9,7 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, separate
+from adampatch.algebra.descent import descending
 from adampatch.algebra.expression import Leaf
 from adampatch.algebra.mathtext import math_text
 from adampatch.algebra.newvalue import step_of_new_value
@@ -165,6 +166,11 @@ def _site_of_write(
         return [replace(blank, reason=f"{error.code}: {error.words}{term} (line {write.node.lineno})")]
     if separation.kind == "plain":
         return []
+    turned = descending(separation, sign, facts)
+    if turned is None:
+        words = "the step is added and no minus is to be seen: the rate may be negative"
+        return [replace(blank, reason=f"AP219: {words} (line {write.node.lineno})")]
+    separation = turned
     shown = _shown(separation, sign)
     blank = replace(blank, family_kind=separation.kind, **shown)
     origin: Origin | None = path[-1][0].origin if path else None
