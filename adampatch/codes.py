@@ -141,6 +141,13 @@ CODES: dict[str, Code] = {
         "var.assign_add(self.negative_lr * m / sqrt(v))",
         "subtract the step, or write the minus where the step is",
     ),
+    "AP220": Code(
+        "whose Keras the model is of cannot be told",
+        "A file that imports tf_keras beside another Keras, or only names from it, gives a string as "
+        "optimizer: a patched instance has to be of the model's own Keras.",
+        "from tf_keras import layers; model.compile('adam')",
+        "import tf_keras as a module, or give the optimizer as an instance",
+    ),
     "AP230": Code(
         "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"
     ),

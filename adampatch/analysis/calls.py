@@ -263,17 +263,27 @@ class Calls:
         """``args``: the value, or for a scatter (indices, values) or one IndexedSlices."""
         if not 1 <= len(args) <= (2 if how.startswith("scatter") else 1):
             return self._untold_write(node, frame)
-        return self._write(target, how, args[-1], nodes[-1], node, frame)
+        indices = nodes[0] if len(args) == 2 else None
+        return self._write(target, how, args[-1], nodes[-1], node, frame, indices)
 
     def _untold_write(self, node: Any, frame: Frame) -> Any:
         self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
         return self._unknown_call(node, frame)
 
-    def _write(self, target: Any, how: str, value: Any, value_node: Any, node: Any, frame: Frame) -> Any:
+    def _write(
+        self,
+        target: Any,
+        how: str,
+        value: Any,
+        value_node: Any,
+        node: Any,
+        frame: Frame,
+        indices: Any = None,
+    ) -> Any:
         it = self.interpreter
         if isinstance(target, Either):
-            first = self._write(target.first, how, value, value_node, node, frame)
-            second = self._write(target.second, how, value, value_node, node, frame)
+            first = self._write(target.first, how, value, value_node, node, frame, indices)
+            second = self._write(target.second, how, value, value_node, node, frame, indices)
             return it.joined(target.condition, first, second)
         new, old = it.as_expr(value), it.as_expr(target)
         context = it.context(frame)
@@ -293,7 +303,7 @@ class Calls:
             new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
         if isinstance(target, VariableRef):
             it.run_.variable_writes.append(
-                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log))
+                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log), indices)
             )
         elif isinstance(target, Ref):
             plain = new.args[0] if how == "set" and isinstance(new, Op) else new

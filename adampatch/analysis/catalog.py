@@ -172,18 +172,51 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
 #: the update methods that make a class one of a family, when its bases are unknown
 FAMILIES = ("v1", "v2", "keras2", "keras3", "get_updates", "sonnet", "other")
 
-_KERAS_ROOTS = ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.optimizers")
-_V1_ROOTS = ("tensorflow.train", "tensorflow.compat.v1.train", "tensorflow.python.training.adam")
-_KERAS_ADAMS = ("Adam", "AdamW", "Nadam", "Adamax", "Lamb")
+#: where stock Adam-family classes are exported, and the canonical place of each
+_STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
+    (
+        ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.optimizers"),
+        "keras.optimizers",
+        ("Adam", "AdamW", "Nadam", "Adamax", "Lamb"),
+    ),
+    (
+        ("keras.optimizers.legacy", "tensorflow.keras.optimizers.legacy"),
+        "keras.optimizers.legacy",
+        ("Adam", "Nadam", "Adamax"),
+    ),
+    (
+        ("keras.optimizers.experimental", "tensorflow.keras.optimizers.experimental"),
+        "keras.optimizers.experimental",
+        ("Adam", "AdamW", "Nadam", "Adamax"),
+    ),
+    (("tf_keras.optimizers",), "tf_keras.optimizers", ("Adam", "AdamW", "Nadam", "Adamax")),
+    (("tf_keras.optimizers.legacy",), "tf_keras.optimizers.legacy", ("Adam", "Nadam", "Adamax")),
+    (
+        ("tensorflow.train", "tensorflow.compat.v1.train", "tensorflow.python.training.adam"),
+        "tensorflow.compat.v1.train",
+        ("AdamOptimizer",),
+    ),
+)
+
+
+def _stock_optimizers() -> dict[str, str]:
+    found: dict[str, str] = {}
+    for roots, canonical, names in _STOCK_PLACES:
+        for name in names:
+            found.update((f"{root}.{name}", f"{canonical}.{name}") for root in roots)
+            # the modules they are defined in: keras.src.optimizers.adam.Adam
+            for package in ("keras", "tf_keras"):
+                if canonical.startswith(f"{package}.optimizers"):
+                    inner = canonical.replace(f"{package}.optimizers", f"{package}.src.optimizers")
+                    found[f"{inner}.{name.lower()}.{name}"] = f"{canonical}.{name}"
+    for name in ("Adam", "Nadam", "Adamax"):
+        path = f"tensorflow.python.keras.optimizer_v2.{name.lower()}.{name}"
+        found[path] = path
+    return found
+
 
 #: dotted path of a stock Adam-family class -> its canonical path
-STOCK_OPTIMIZERS: dict[str, str] = {
-    **{f"{root}.{name}": f"keras.optimizers.{name}" for root in _KERAS_ROOTS for name in _KERAS_ADAMS},
-    **{f"keras.optimizers.{name.lower()}.{name}": f"keras.optimizers.{name}" for name in _KERAS_ADAMS},
-    **{f"keras.src.optimizers.{name.lower()}.{name}": f"keras.optimizers.{name}" for name in _KERAS_ADAMS},
-    **{f"{root}.AdamOptimizer": "tensorflow.compat.v1.train.AdamOptimizer" for root in _V1_ROOTS},
-    "tensorflow.compat.v1.train.adam.AdamOptimizer": "tensorflow.compat.v1.train.AdamOptimizer",
-}
+STOCK_OPTIMIZERS: dict[str, str] = _stock_optimizers()
 
 #: names that Keras resolves to an Adam-family class, lower case
 STOCK_STRINGS: dict[str, str] = {
@@ -192,9 +225,33 @@ STOCK_STRINGS: dict[str, str] = {
 
 #: dotted path of an optimizer base class -> family
 BASE_FAMILIES: dict[str, str] = {
-    **{f"{root}.Optimizer": "keras3" for root in _KERAS_ROOTS},
+    **{
+        f"{root}.Optimizer": "keras3"
+        for root in ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.optimizers")
+    },
     "keras.src.optimizers.optimizer.Optimizer": "keras3",
     "keras.src.optimizers.base_optimizer.BaseOptimizer": "keras3",
-    **{f"{root}.Optimizer": "v1" for root in ("tensorflow.train", "tensorflow.compat.v1.train")},
+    "keras.optimizers.legacy.Optimizer": "v2",
+    "tensorflow.keras.optimizers.legacy.Optimizer": "v2",
+    "keras.optimizers.experimental.Optimizer": "keras2",
+    "tensorflow.keras.optimizers.experimental.Optimizer": "keras2",
+    "tf_keras.optimizers.Optimizer": "keras2",
+    "tf_keras.src.optimizers.optimizer.Optimizer": "keras2",
+    "tf_keras.optimizers.legacy.Optimizer": "v2",
+    "tf_keras.src.optimizers.legacy.optimizer_v2.OptimizerV2": "v2",
+    "tensorflow.python.keras.optimizer_v2.optimizer_v2.OptimizerV2": "v2",
+    "tensorflow.train.Optimizer": "v1",
+    "tensorflow.compat.v1.train.Optimizer": "v1",
     "tensorflow.python.training.optimizer.Optimizer": "v1",
 }
+
+#: canonical root of a stock class -> family
+STOCK_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("tensorflow.compat.v1.", "v1"),
+    ("keras.optimizers.legacy.", "v2"),
+    ("tf_keras.optimizers.legacy.", "v2"),
+    ("tensorflow.python.keras.", "v2"),
+    ("tf_keras.", "keras2"),
+    ("keras.optimizers.experimental.", "keras2"),
+    ("keras.", "keras3"),
+)

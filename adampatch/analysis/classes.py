@@ -204,10 +204,12 @@ def family_of(outside: Iterable[str], methods: Mapping[str, Any]) -> str:
     if "update_step" in arity:
         return "keras3" if arity["update_step"] >= 4 else "keras2"
     for path in outside:
-        if path in catalog.BASE_FAMILIES and (not arity or catalog.BASE_FAMILIES[path] == "v1"):
-            return catalog.BASE_FAMILIES[path]
-        if path in catalog.STOCK_OPTIMIZERS and not arity:
-            return "v1" if path.endswith("AdamOptimizer") else "keras3"
+        known = catalog.BASE_FAMILIES.get(path)
+        if known is not None and (not arity or known in ("v1", "v2")):
+            return known
+        stock = catalog.STOCK_OPTIMIZERS.get(path)
+        if stock is not None and not arity:
+            return next(family for root, family in catalog.STOCK_FAMILIES if stock.startswith(root))
     if "_apply_dense" in arity or "_apply_sparse" in arity:
         return "v1"
     dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1

@@ -34,6 +34,8 @@ class VariableWrite:
     context: Context
     place: Place
     sequence: int
+    #: the node of the row indices, where only some rows are written
+    indices: Any = None
 
 
 @dataclass(frozen=True)

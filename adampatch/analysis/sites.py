@@ -277,6 +277,10 @@ def _emitted(
         if not emitter.same_when_interpreted(text, expression, dict(methods)):
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
         parts[part] = text
+    if write.indices is not None:
+        if context.function is not write.context.function:
+            raise Refusal("AP213", "the rows that are written have no name where the step is", line)
+        parts["indices"] = module.normal_text(write.indices)
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
 
 

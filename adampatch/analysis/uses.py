@@ -10,7 +10,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import beniget
@@ -38,6 +38,8 @@ class Use:
     status: str
     reason: str | None
     node: Any
+    #: the name of the Keras module to look a string up in; None: the runtime's default
+    keras: str | None = None
 
 
 class _Chains(beniget.DefUseChains):  # type: ignore[misc]
@@ -89,7 +91,23 @@ def _strings(module: Module, call: Any) -> Iterator[Use]:
         if isinstance(value, gast.Constant) and isinstance(value.value, str):
             resolved = catalog.STOCK_STRINGS.get(value.value.lower())
             if resolved is not None:
-                yield _use(module, value, module.segment(value), resolved, "string", status)
+                yield _string_use(module, value, resolved, status)
+
+
+def _string_use(module: Module, value: Any, resolved: str, status: str) -> Use:
+    """A string means the optimizer of the model's own Keras, which the imports tell."""
+    use = _use(module, value, module.segment(value), resolved, "string", status)
+    roots = {path.split(".")[0] for paths in module.imports.values() for path in paths}
+    if "tf_keras" not in roots:
+        return use
+    use = replace(use, resolved=f"tf_{resolved}")
+    name = next((n for n, paths in module.imports.items() if paths == ("tf_keras",)), None)
+    paths = [path for several in module.imports.values() for path in several]
+    others = any(path == "keras" or path.startswith(("keras.", "tensorflow.keras")) for path in paths)
+    if name is None or others:
+        words = "whose Keras the model is of cannot be told; import one Keras, as a module"
+        return replace(use, status="refused", reason=f"AP220: {words} (line {use.line})")
+    return replace(use, keras=name)
 
 
 def _use(module: Module, node: Any, spelling: str, resolved: str, kind: str, status: str) -> Use:

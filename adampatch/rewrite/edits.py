@@ -59,7 +59,8 @@ def plan(module: Module, reports: Iterable[ClassReport], uses: Iterable[Use], im
                     add(Edit("patched", *_position(module, base)))
     for use in uses:
         if use.status == "patchable":
-            add(Edit("patched", *_position(module, use.node)))
+            parts = (("keras", use.keras),) if use.keras is not None else ()
+            add(Edit("patched", *_position(module, use.node), parts=parts))
     edits = tuple(sorted(found.values(), key=lambda e: (e.start, e.kind)))
     return Plan(module, edits, import_line if edits else "")
 
@@ -67,7 +68,7 @@ def plan(module: Module, reports: Iterable[ClassReport], uses: Iterable[Use], im
 def _site_edit(module: Module, site: Site) -> Edit:
     if site.kind == "fused":
         return Edit("callee", *_position(module, site.node.func), site.self_name, site.variable)
-    order = ("rate", "direction", "decay", "alpha")
+    order = ("rate", "direction", "decay", "alpha", "indices")
     parts = tuple((name, text) for name in order if (text := site.parts.get(name)) is not None)
     if "rate" not in dict(parts):
         raise AssertionError("a patchable site has a rate")

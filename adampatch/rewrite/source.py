@@ -128,7 +128,8 @@ class _Editor(cst.CSTTransformer):
 
     def _call(self, edit: Edit, inner: cst.BaseExpression) -> cst.BaseExpression:
         if edit.kind == "patched":
-            return _call_with_last(self.module, f"{RUNTIME_NAME}.patched(x)", inner)
+            extra = "".join(f", {name}={text}" for name, text in edit.parts)
+            return _call_with_first(self.module, f"{RUNTIME_NAME}.patched(x{extra})", inner)
         if edit.kind == "callee":
             call = f"{RUNTIME_NAME}.fused({edit.self_name}, {edit.variable}, x)"
             return _call_with_last(self.module, call, inner)
@@ -162,6 +163,14 @@ def _shifted_back(code: str, unit: str) -> str:
         return code
     first, *rest = code.split("\n")
     return "\n".join([first, *(line.removeprefix(unit) for line in rest)])
+
+
+def _call_with_first(module: cst.Module, text: str, inner: cst.BaseExpression) -> cst.Call:
+    """The call in ``text`` with ``inner`` as its first argument."""
+    call = cst.parse_expression(text, config=module.config_for_parsing)
+    assert isinstance(call, cst.Call)
+    first, *others = call.args
+    return call.with_changes(args=[first.with_changes(value=inner), *others])
 
 
 def _call_with_last(module: cst.Module, text: str, inner: cst.BaseExpression) -> cst.Call:
@@ -227,7 +236,7 @@ class _Remover(cst.CSTTransformer):
             )
         elif _is_ours(updated_node.func, "fused") and len(updated_node.args) == 3:
             inner = updated_node.args[2].value
-        elif _is_ours(updated_node.func, "patched") and len(updated_node.args) == 1:
+        elif _is_ours(updated_node.func, "patched") and updated_node.args:
             inner = updated_node.args[0].value
         if inner is None:
             return updated_node
