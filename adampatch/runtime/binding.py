@@ -39,7 +39,7 @@ class Binding(object):
         return _restore, (self.rules, self.name, self.given)
 
     @_unconverted
-    def step(self, optimizer, variable, update, rate, direction, decay=None, alpha=None):
+    def step(self, optimizer, variable, update, rate, direction, decay=None, alpha=None, indices=None):
         """Stands for `update` in `w <- w - update`.
 
         Args:
@@ -49,6 +49,8 @@ class Binding(object):
             rate, direction, decay, alpha: functions of no argument with
                 `update == rate() * direction() + decay()` in exact arithmetic; `decay` may be
                 or give None; `alpha` gives a scalar and is only shown.
+            indices: a function that gives the rows of the variable that `update` is for, where
+                it is for some rows only; int [rows]. IndexedSlices bring their own.
 
         Returns:
             `update` itself, same bits, where no rule applies. Where one does, `update` with
@@ -59,7 +61,7 @@ class Binding(object):
         """
         from adampatch.runtime import stepping
 
-        return stepping.step(self, optimizer, variable, update, rate, direction, decay, alpha)
+        return stepping.step(self, optimizer, variable, update, rate, direction, decay, alpha, indices)
 
     @_unconverted
     def fused(self, optimizer, variable, stock):

@@ -95,7 +95,9 @@ def check_patterns(rules, paths, optimizer_name, source="rules"):
             if any(matches(pattern, path) for path in paths):
                 continue
             raise ValueError(
-                'adampatch: {}: rule "{}": pattern {!r} matches no variable of {}; the nearest are {}'.format(
+                'adampatch: {}: rule "{}": pattern {!r} matches no variable of {}; the nearest are {}. '
+                "If it is meant for another optimizer, give this one rules of its own: "
+                "patched(optimizer, rules=...)".format(
                     source,
                     rule["id"],
                     pattern,

@@ -21,6 +21,8 @@ def observed(binding, cls):
     if name is None:
         return cls  # nothing here ends an update, and nothing is queued then
     cls.__adampatch_observed__ = True
+    # `apply_gradients` has counted its update when it returns, the inner step has not
+    cls.__adampatch_counted__ = name == "apply_gradients"
     own = cls.__dict__.get(name)
     if getattr(own, "__adampatch_end__", None) is binding:
         return cls

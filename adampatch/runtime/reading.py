@@ -30,6 +30,10 @@ def _records(optimizer):
     return records.find(_innermost(optimizer))
 
 
+def _is_patched(optimizer):
+    return getattr(type(optimizer), "__adampatch_observed__", False)
+
+
 def _in_graph(optimizer):
     try:
         import tensorflow as tf
@@ -41,6 +45,8 @@ def _in_graph(optimizer):
 
 
 def _unavailable(optimizer, what, fix):
+    if not records.find(_innermost(optimizer)) and not _is_patched(_innermost(optimizer)):
+        fix = "it is no patched optimizer; pass what model.compile gets through adampatch.patched(), before training"
     return NotYetAvailable(
         "adampatch: {} of {}: {}.{}".format(what, type(optimizer).__name__, fix, _in_graph(optimizer))
     )
@@ -88,11 +94,11 @@ def _percentiles(rates, suffix):
 
 def _describe(store):
     rates, active = store.sample.numpy()
-    clamped, clamped_active, active_count, nonfinite = (int(n) for n in store.counts.numpy())
+    clamped, clamped_active, active_count, nonfinite, touched = (int(n) for n in store.counts.numpy())
     out = _percentiles(rates, "")
     out.update(_percentiles(rates[active != 0], "_active"))
-    out["active_frac"] = active_count / float(max(store.elements, 1))
-    out["clamped_frac"] = clamped / float(max(store.elements, 1))
+    out["active_frac"] = active_count / float(max(touched, 1))
+    out["clamped_frac"] = clamped / float(max(touched, 1))
     out["clamped_frac_active"] = clamped_active / float(max(active_count, 1))
     out["nonfinite"] = nonfinite
     out["elements"] = store.elements
@@ -112,7 +118,8 @@ def snapshot(optimizer):
     show them; per variable `rate_min`, `_p05`, `_p25`, `_p50`, `_p75`, `_p95`, `_max` of the
     effective rate over a strided sample of at most 4096 elements, the same with the suffix
     `_active` over the elements whose direction is not 0, and exact over all elements
-    `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`.
+    `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`;
+    where an update touches some rows only, shares are of the touched elements.
     Percentiles are of the finite rates (NaN where there is none).
 
     Raises NotYetAvailable, naming the setting, before the first sample.
@@ -138,6 +145,9 @@ def snapshot(optimizer):
             "a snapshot",
             'emit is "off"; use patched(optimizer, emit="stats") or ADAMPATCH_EMIT=stats',
         )
+    for record in found:
+        if record.unsampled is not None:
+            raise _unavailable(optimizer, "a snapshot", record.unsampled)
     raise _unavailable(
         optimizer,
         "a snapshot",

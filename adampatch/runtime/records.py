@@ -101,6 +101,7 @@ class Record(object):
         stores: {identity: Store}, the variables samples are written to.
         scalars: variables (float64 [2]: lr, alpha; int64 []: step) or None.
         due: in eager, whether the update now running is sampled; None between updates.
+        unsampled: words saying why updates ran that cannot be sampled, or None.
     """
 
     MAX_GRAPHS = 4
@@ -118,6 +119,7 @@ class Record(object):
         self.stores = {}
         self.scalars = None
         self.due = None
+        self.unsampled = None
 
     def key(self, identity, path):
         """Name under which a variable is reported, stable from its first use."""

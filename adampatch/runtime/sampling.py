@@ -11,7 +11,7 @@ import tensorflow as tf
 from adampatch.runtime import records, worlds
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
-CLAMPED, CLAMPED_ACTIVE, ACTIVE, NONFINITE = range(4)
+CLAMPED, CLAMPED_ACTIVE, ACTIVE, NONFINITE, TOUCHED = range(5)
 
 
 def _cell(value):
@@ -41,11 +41,12 @@ class Sample(object):
         rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
         bounded: (effective rate, clamped mask), tensors, or None without a rule.
         shape: static shape of the model variable; dtype: its tf.DType; key: its name.
+        rows: int tensor [rows], where rate, direction and bounds are of those rows only.
     """
 
-    __slots__ = ("alpha", "bounded", "direction", "dtype", "key", "rate", "shape")
+    __slots__ = ("alpha", "bounded", "direction", "dtype", "key", "rate", "rows", "shape")
 
-    def __init__(self, rate, direction, alpha, bounded, shape, dtype, key):
+    def __init__(self, rate, direction, alpha, bounded, shape, dtype, key, rows=None):
         self.rate = rate
         self.direction = direction
         self.alpha = alpha
@@ -53,6 +54,13 @@ class Sample(object):
         self.shape = shape
         self.dtype = dtype
         self.key = key
+        self.rows = rows
+
+    def whole(self, value, filler):
+        """`value` spread over the variable's shape, `filler` where nothing was touched."""
+        if self.rows is None:
+            return _spread(value, self.shape)
+        return placed(value, self.rows, self.shape, filler)
 
 
 class Store(object):
@@ -60,7 +68,7 @@ class Store(object):
 
     Attributes:
         sample: float32 [2, k]: effective rates, and 1.0 where the direction was not 0.
-        counts: int64 [4]: clamped, clamped and active, active, not finite.
+        counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
         full: the effective rate, of the variable's shape and dtype; None unless emit="tensor".
         elements: int, elements of the model variable.
     """
@@ -72,7 +80,7 @@ class Store(object):
         size = -(-self.elements // self.stride)
         name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
         self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
-        self.counts = worlds.hidden_variable(np.zeros([4], np.int64), tf.int64, name + "/counts")
+        self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
         self.full = None
         if full:
             filler = np.full(shape, np.nan, np.float32)
@@ -118,23 +126,34 @@ def _spread(value, shape, dtype=None):
     return tf.broadcast_to(value, shape)
 
 
+def placed(value, rows, shape, filler):
+    """Rows of a variable in its static `shape`, `filler` in the other rows; of several entries
+    for one row the last is taken."""
+    value = tf.convert_to_tensor(value)
+    size = tf.concat([tf.shape(rows), tf.constant(shape[1:], tf.int32)], 0)
+    base = tf.fill(shape, tf.cast(tf.constant(filler), value.dtype))
+    return tf.tensor_scatter_nd_update(base, tf.expand_dims(rows, 1), tf.broadcast_to(value, size))
+
+
 def _count(mask):
     return tf.reduce_sum(tf.cast(mask, tf.int64))
 
 
 def _take(sample, store):
     """Writes one sample; elementwise work over the variable, so only on sampled updates."""
-    raw = _spread(sample.rate(), sample.shape)
-    active = tf.not_equal(_spread(sample.direction(), sample.shape), 0)
+    raw = sample.whole(sample.rate(), np.nan)
+    active = tf.not_equal(sample.whole(sample.direction(), 0), 0)
+    touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
     if sample.bounded is None:
         effective = raw
         clamped = clamped_active = tf.zeros([], tf.int64)
     else:
         effective, mask = sample.bounded
-        effective, mask = _spread(effective, sample.shape), _spread(mask, sample.shape)
+        effective, mask = sample.whole(effective, np.nan), sample.whole(mask, False)
         clamped, clamped_active = _count(mask), _count(tf.logical_and(mask, active))
-    finite = tf.math.is_finite(raw)
-    store.counts.assign(tf.stack([clamped, clamped_active, _count(active), _count(tf.logical_not(finite))]))
+    nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
+    counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
+    store.counts.assign(tf.stack(counts))
     picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
     store.sample.assign(tf.stack(picked))
     if store.full is not None:
@@ -158,7 +177,8 @@ def _step_number(optimizer, record):
     iterations = getattr(optimizer, "iterations", None)
     if iterations is None:
         return record.updates + 1
-    return tf.cast(tf.convert_to_tensor(iterations), tf.int64) + 1
+    counted = getattr(type(optimizer), "__adampatch_counted__", False)
+    return tf.cast(tf.convert_to_tensor(iterations), tf.int64) + (0 if counted else 1)
 
 
 def _take_all(optimizer, record, samples):

@@ -224,7 +224,10 @@ def resolve(embedded, given, environ=None):
     if given.get("rules") is not None:
         form, source = load_rules(given["rules"])
     if environ.get("ADAMPATCH_RULES"):
-        form, source = load_rules(environ["ADAMPATCH_RULES"])
+        try:
+            form, source = load_rules(environ["ADAMPATCH_RULES"])
+        except ValueError as error:
+            raise ValueError("{} (named by ADAMPATCH_RULES)".format(error))
         source = "ADAMPATCH_RULES " + source
     observe, rules = check_normal_form(form, source)
 

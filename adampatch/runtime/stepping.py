@@ -3,6 +3,7 @@
 Touches TensorFlow; adds ops only where a rule applies or something is observed.
 """
 
+import numpy as np
 import tensorflow as tf
 
 from adampatch.runtime import graph_tensors, kernels, records, sampling, worlds
@@ -34,18 +35,19 @@ class _Site(object):
         if self.limits is None and self.record.settings.emit == "stats" and worlds.in_compiled_branch():
             # Measured: there XLA rounds stock's own step differently once its states have
             # another reader, and stock's bits come before statistics.
+            self.record.unsampled = (
+                "an update in a branch (gradient accumulation, loss scaling) under jit_compile is not sampled, "
+                'to keep the training bit for bit; emit="tensor" samples it all the same'
+            )
             records.warn_once(
                 ("branch", self.record.optimizer_name),
-                "gradient accumulation or loss scaling under jit_compile: the rates of {} are not sampled, "
-                'to keep the training bit for bit; emit="tensor" samples them all the same.'.format(
-                    self.record.optimizer_name
-                ),
+                "the rates of {}: {}.".format(self.record.optimizer_name, self.record.unsampled),
             )
             return False
         return True
 
-    def queue(self, rate, direction, alpha, bounded):
-        """Queues a sample for the flush."""
+    def queue(self, rate, direction, alpha, bounded, rows=None):
+        """Queues a sample for the flush; `rows` where the update is for some rows only."""
         shape = worlds.shape_of(self.variable)
         if shape is None:
             return
@@ -57,6 +59,7 @@ class _Site(object):
             shape,
             worlds.dtype_of(self.variable),
             self.record.key(self.identity, self.path),
+            rows,
         )
         self.record.queue(worlds.current_graph(), self.identity, sample)
 
@@ -89,7 +92,7 @@ def bound(rate, limits):
 
 
 @worlds.do_not_convert
-def step(binding, optimizer, variable, update, rate, direction, decay, alpha):
+def step(binding, optimizer, variable, update, rate, direction, decay, alpha, indices):
     """See `Binding.step`."""
     site = _Site(binding, optimizer, variable)
     if site.idle:
@@ -115,30 +118,39 @@ def step(binding, optimizer, variable, update, rate, direction, decay, alpha):
     if site.record.silent:
         return update
     try:
-        if isinstance(stock, tf.IndexedSlices):
-            return update  # slices have no full rate yet
+        rows = stock.indices if isinstance(stock, tf.IndexedSlices) else None
+        if indices is not None:
+            rows = tf.convert_to_tensor(indices())
         if worlds.world() == worlds.GRAPH:
-            return _publish_step(site, update, rate, alpha, bounded)
+            return _publish_step(site, update, rate, alpha, bounded, rows)
         if site.wanted():
-            site.queue(rate, direction, alpha, bounded)
+            site.queue(rate, direction, alpha, bounded, rows)
     except Exception as error:
         site.not_observed(error)
     return update
 
 
-def _publish_step(site, update, rate, alpha, bounded):
-    update = tf.convert_to_tensor(update)
+def _publish_step(site, update, rate, alpha, bounded, rows):
+    slices = update if isinstance(update, tf.IndexedSlices) else None
+    update = tf.convert_to_tensor(update) if slices is None else slices.values
     with tf.name_scope("adampatch"):
         effective = rate() if bounded is None else bounded[0]
         effective = tf.convert_to_tensor(effective, update.dtype)
         clamped = None if bounded is None else bounded[1]
         scalar = None if alpha is None else tf.convert_to_tensor(alpha())
+        shown = update
+        if rows is not None:
+            shape = worlds.shape_of(site.variable)
+            effective = sampling.placed(effective, rows, shape, np.nan)
+            shown = sampling.placed(update, rows, shape, 0)
+            clamped = None if clamped is None else sampling.placed(clamped, rows, shape, False)
         # Before the write: `_finish` moves the beta powers in place once the writes are done,
         # and an alpha evaluated after that would be the next update's.
         hang = [] if scalar is None else [scalar]
-        hang += graph_tensors.publish(site.path, effective, scalar, update, clamped)
+        hang += graph_tensors.publish(site.path, effective, scalar, shown, clamped)
         with tf.control_dependencies(hang):
-            return tf.identity(update) if hang else update
+            update = tf.identity(update) if hang else update
+    return update if slices is None else tf.IndexedSlices(update, slices.indices, slices.dense_shape)
 
 
 @worlds.do_not_convert

@@ -45,7 +45,9 @@ def in_compiled_branch():
     graph = tf.compat.v1.get_default_graph()
     if not control_flow_util.GraphOrParentsInXlaContext(graph):
         return False
-    while isinstance(graph, _func_graph.FuncGraph):
+    # The context is on the graph that calls the compiled function: a branch there and above
+    # (Keras's steps_per_execution has one) is not compiled with it.
+    while isinstance(graph, _func_graph.FuncGraph) and not control_flow_util.InXlaContext(graph):
         if isinstance(graph, CondBranchFuncGraph):
             return True
         graph = graph.outer_graph
