@@ -21,7 +21,9 @@ def tensors(graph=None):
     subtracted from the variable, and a bool mask of the elements a rule bounded. They are of the update
     that runs in the same `sess.run`; for an update inside `tf.cond` they are of the last one
     that ran, and NaN before the first. Fetching them without the train op can run a part of
-    the update, so fetch both.
+    the update, so fetch both, and where a graph has several train ops, only those of the
+    variables that the fetched one updates. A second update of one variable in a graph (another
+    train op, another branch) is keyed "name#2", in the order in which they were built.
     """
     graph = tf.compat.v1.get_default_graph() if graph is None else graph
     return {name: dict(found) for name, found in getattr(graph, _REGISTRY, {}).items()}
@@ -35,13 +37,13 @@ def _register(name, found):
         # On the graph, not in a weak table: tensors hold their graph and would keep it alive.
         registry = {}
         setattr(graph, _REGISTRY, registry)
-    earlier = registry.get(name)
     for quantity in QUANTITIES:
-        collection = graph.get_collection_ref("adampatch/" + quantity)
-        if earlier is not None:
-            collection[:] = [t for t in collection if t is not earlier[quantity]]
-        collection.append(found[quantity])
-    registry[name] = found
+        graph.add_to_collection("adampatch/" + quantity, found[quantity])
+    key, n = name, 1
+    while key in registry:
+        n += 1
+        key = "{}#{}".format(name, n)
+    registry[key] = found
 
 
 def _filler(shape, dtype):

@@ -46,7 +46,7 @@ def _in_graph(optimizer):
 
 def _unavailable(optimizer, what, fix):
     if not records.find(_innermost(optimizer)) and not _is_patched(_innermost(optimizer)):
-        fix = "it is no patched optimizer; pass what model.compile gets through adampatch.patched(), before training"
+        fix = "it is no patched optimizer; pass the optimizer through adampatch.patched() before training"
     return NotYetAvailable(
         "adampatch: {} of {}: {}.{}".format(what, type(optimizer).__name__, fix, _in_graph(optimizer))
     )
@@ -152,5 +152,6 @@ def snapshot(optimizer):
         optimizer,
         "a snapshot",
         'no sample was taken yet; it needs one update of a patched optimizer with emit="stats" or "tensor" '
-        "(the first update is sampled, then every `every` updates)",
+        "(the first update is sampled, then every `every` updates); a model that trained before its "
+        "optimizer was patched needs model.compile again",
     )

@@ -36,8 +36,8 @@ class _Site(object):
             # Measured: there XLA rounds stock's own step differently once its states have
             # another reader, and stock's bits come before statistics.
             self.record.unsampled = (
-                "an update in a branch (gradient accumulation, loss scaling) under jit_compile is not sampled, "
-                'to keep the training bit for bit; emit="tensor" samples it all the same'
+                "an update in a branch (gradient accumulation, loss scaling) under jit_compile is not "
+                'sampled, to keep the training bit for bit; emit="tensor" samples it all the same'
             )
             records.warn_once(
                 ("branch", self.record.optimizer_name),

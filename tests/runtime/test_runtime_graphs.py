@@ -267,3 +267,36 @@ def test_saver_and_optimizer_variables_are_stocks(tmp_path):
     with stock.graph.as_default():
         v1.train.Saver().restore(stock.session, path)
     assert same(stock.read(), ours.read())
+
+
+@pytest.mark.parametrize("branch", [None, "v1", "v2"])
+def test_each_of_two_updates_of_one_variable_keeps_its_tensors(branch):
+    from adampatch import v1 as ours_v1
+
+    kind = {None: None, "v1": v1_cond, "v2": v2_cond}[branch]
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph) as session:
+        w = v1.get_variable("w", initializer=np.ones(3, "f"), use_resource=True)
+        first, second = patched()(0.01), patched()(0.1, name="Second")
+        ops = []
+        for scale, opt in ((1.0, first), (2.0, second)):
+
+            def apply(scale=scale, opt=opt):
+                with tf.control_dependencies([opt.apply_gradients([(tf.fill([3], scale), w)])]):
+                    return tf.constant(True)
+
+            ops.append(
+                apply() if kind is None else kind(tf.constant(True), apply, lambda: tf.constant(False))
+            )
+        session.run(v1.global_variables_initializer())
+        found = ours_v1.tensors(graph)
+        assert sorted(found) == ["w", "w#2"]
+        assert len(graph.get_collection("adampatch/rate")) == 2
+        for key, op, applied in (("w", ops[0], 0.1), ("w#2", ops[1], 0.5)):
+            before = session.run(w)
+            if kind is None:
+                rate = session.run([op, found[key]["rate"]])[1]
+            else:
+                session.run(op)
+                rate = session.run(found[key]["rate"])
+            assert np.allclose(rate, applied, rtol=1e-3)
+            assert np.allclose(before - session.run(w), [0.01, 0.1][key == "w#2"], rtol=1e-3)
