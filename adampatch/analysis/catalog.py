@@ -169,6 +169,14 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
     )
 }
 
+#: the update methods that a class has to define to do without its base's
+COMPLETE: dict[str, frozenset[str]] = {
+    "v1": frozenset({"_apply_dense", "_resource_apply_dense", "_apply_sparse", "_resource_apply_sparse"}),
+    "v2": frozenset({"_resource_apply_dense", "_resource_apply_sparse"}),
+    "keras2": frozenset({"update_step"}),
+    "keras3": frozenset({"update_step"}),
+}
+
 #: the update methods that make a class one of a family, when its bases are unknown
 FAMILIES = ("v1", "v2", "keras2", "keras3", "get_updates", "sonnet", "other")
 

@@ -148,9 +148,13 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     sites = _merged(sites)
     if not adaptive:
         sites = _adam_only(sites)
-    status, reason = _status(sites, bool(stock), delegates, updates)
+    whole = catalog.COMPLETE.get(family, frozenset())
+    inherits = bool(stock) and (delegates or not whole <= set(updates))
+    status, reason = _status(sites, inherits)
     if status == "not_adam" and not updates:
         return None
+    if not inherits:
+        wrapped = ()
     already = wrapped and all(unwrapped(b) is not b for b in wrapped)
     if status == "inherited" and already:
         status = "already"
@@ -182,11 +186,11 @@ def _adam_only(sites: list[Site]) -> list[Site]:
     return [s for s in sites if s.family_kind == "adam"]
 
 
-def _status(sites: list[Site], stock: bool, delegates: bool, updates: list[str]) -> tuple[str, str | None]:
+def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
     statuses = {s.status for s in sites}
     reason = next((s.reason for s in sites if s.reason), None)
     if not sites:
-        return ("inherited", None) if stock and (delegates or not updates) else ("not_adam", None)
+        return ("inherited", None) if inherits else ("not_adam", None)
     if statuses == {"already"}:
         return "already", None
     if "refused" in statuses:

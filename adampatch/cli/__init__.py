@@ -59,7 +59,9 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo("interrupted", err=True)
         sys.exit(130)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        hint = f"; see `{context.command_path} --help`" if context is not None else ""
+        click.echo(f"error: {error.format_message().rstrip('.')}{hint}", err=True)
         sys.exit(2)
     except BrokenPipeError:
         # the reader of a pipe went away: that is its right, and no error of ours

@@ -78,6 +78,9 @@ def command(
             print_inventory(document, verbose)
         for path, reason in outcome.failed:
             options.note(f"error: {path}: {reason}")
+        if quiet and outcome.refused:
+            for path, line, reason in _left_alone(document, set(outcome.scan.unreadable)):
+                options.note(f"error: {path}{line}: {reason}")
         if not quiet:
             _closing(document, changed, outcome.refused, dry, withheld, out)
     if dry:
@@ -114,6 +117,17 @@ def _closing(
         say(f"Next: run your training in {out}.")
     else:
         say("Next: run your training as ever; `adampatch revert` takes patches back.")
+
+
+def _left_alone(document: dict[str, Any], unreadable: set[str]) -> list[tuple[str, str, str]]:
+    """(path, ":line" or nothing, reason) of all that was refused or could not be read."""
+    refused = [
+        (item["path"], f":{item['line']}", item["reason"])
+        for item in (*document["classes"], *document["uses"])
+        if item["reason"]
+    ]
+    skipped = document["files"]["skipped"]
+    return refused + [(s["path"], "", s["reason"]) for s in skipped if s["path"] in unreadable]
 
 
 def _counts(document: dict[str, Any]) -> str:

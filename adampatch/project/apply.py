@@ -16,7 +16,7 @@ from adampatch import __version__
 from adampatch.errors import AdampatchError
 from adampatch.project.changes import Change, RuntimeFile, write_changes
 from adampatch.project.ignoring import default_excludes
-from adampatch.project.scan import FileScan, Scan, import_line
+from adampatch.project.scan import FileScan, Scan, import_line, namespace_members
 from adampatch.project.text import SourceText, Unreadable
 from adampatch.rewrite.edits import plan
 from adampatch.rewrite.source import GuardFailed, rewritten, unpatched
@@ -49,8 +49,9 @@ def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
     is not ours stands where the runtime module has to go."""
     changes: list[Change] = []
     modules: set[str] = set()
+    members = namespace_members(scan.files)
     for file in scan.files:
-        line, runtime = import_line(scan.root, file.source.relative)
+        line, runtime = import_line(scan.root, file.source.relative, file.source.relative in members)
         edits = plan(file.module, file.classes, file.uses, line)
         if _has_ours(file):
             modules.add(runtime)
@@ -79,10 +80,10 @@ def write(outcome: Outcome) -> None:
 def write_copy(outcome: Outcome, target: Path) -> None:
     """Writes a patched copy of the tree into ``target``, which must not exist or be empty."""
     root = outcome.scan.root
-    target = target.absolute()
+    target = target.resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise AdampatchError(target, "is there already; name a directory that does not exist or is empty")
-    if target.is_relative_to(root):
+    if target.is_relative_to(root.resolve()):
         raise AdampatchError(target, f"lies inside {root}, which is what is copied; name one outside of it")
     names = default_excludes(root)
     shutil.copytree(root, target, symlinks=True, ignore=shutil.ignore_patterns(*names), dirs_exist_ok=True)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import gast
+
 from adampatch.analysis.classes import ClassReport, Hierarchy, reports
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import Use, uses
@@ -143,6 +145,33 @@ def _without_skipped(module: Module, report: ClassReport) -> ClassReport | None:
     return replace(report, sites=kept, status=status)
 
 
+def namespace_members(files: Iterable[FileScan]) -> frozenset[str]:
+    """Files in folders without ``__init__.py`` that are imported as members of a package: by
+    their own relative imports, or by the dotted imports of others. Scripts are not."""
+    files = list(files)
+    dotted = {
+        path
+        for file in files
+        for node in gast.walk(file.module.tree)
+        if isinstance(node, (gast.Import, gast.ImportFrom)) and not getattr(node, "level", 0)
+        for path in _imported_paths(node)
+    }
+    found = set()
+    for file in files:
+        relative = any(isinstance(n, gast.ImportFrom) and n.level for n in gast.walk(file.module.tree))
+        name = file.source.relative.removesuffix(".py").replace("/", ".")
+        script = "__main__" in file.text.text
+        if relative or ("." in name and name in dotted and not script):
+            found.add(file.source.relative)
+    return frozenset(found)
+
+
+def _imported_paths(node: Any) -> list[str]:
+    if isinstance(node, gast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+
+
 # ------------------------------------------------------------------------ reporting
 
 
@@ -217,9 +246,10 @@ def as_document(
     }
 
 
-def import_line(root: Path, relative: str) -> tuple[str, str]:
+def import_line(root: Path, relative: str, in_package: bool = False) -> tuple[str, str]:
     """(the statement that imports the runtime module, where that module lies, from the root)
-    for a file: relative inside a package, plain beside a script."""
+    for a file: relative inside a package, plain beside a script. ``in_package``: something
+    says that a folder without ``__init__.py`` is imported as a package all the same."""
     path = PurePosixPath(relative)
     folder = path.parent
     levels = 0
@@ -231,6 +261,8 @@ def import_line(root: Path, relative: str) -> tuple[str, str]:
         if not (root / top.parent / "__init__.py").exists():
             break
         top = top.parent
+    if levels == 0 and in_package:
+        return "from . import _adampatch\n", (folder / _RUNTIME_FILE).as_posix()
     if levels == 0:
         return "import _adampatch\n", (folder / _RUNTIME_FILE).as_posix()
     return f"from {'.' * levels} import _adampatch\n", (top / _RUNTIME_FILE).as_posix()

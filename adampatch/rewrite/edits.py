@@ -53,7 +53,7 @@ def plan(module: Module, reports: Iterable[ClassReport], uses: Iterable[Use], im
         if patchable and not _is_observed(report.node):
             start, _ = _position(module, report.node)
             add(Edit("observed", start, start))
-        if report.status == "inherited":
+        if report.status in ("inherited", "patchable", "partial", "already"):
             for base in report.wrapped_bases:
                 if unwrapped(base) is base:
                     add(Edit("patched", *_position(module, base)))
