@@ -18,6 +18,7 @@ from adampatch.analysis.values import (
     Function,
     Items,
     Origin,
+    Pairs,
     Ref,
     SelfObject,
     Slices,
@@ -121,6 +122,8 @@ class Calls:
         if name in catalog.TYPE_PREDICATES:
             return it.predicate(node, [], frame)
         args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
+        if name in ("list", "tuple") and len(args) == 1 and isinstance(args[0], Pairs):
+            return args[0]
         if name in ("float", "int") and len(args) == 1:
             return it.as_expr(args[0])
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}

@@ -166,6 +166,7 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
         UpdateMethod("_resource_apply_sparse", "gwi.", "sparse"),
         UpdateMethod("_apply_sparse_duplicate_indices", "gw.", "sparse"),
         UpdateMethod("_resource_apply_sparse_duplicate_indices", "gwi.", "sparse"),
+        UpdateMethod("apply_gradients", "G.", "dense"),
     )
 }
 

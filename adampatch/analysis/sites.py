@@ -19,7 +19,7 @@ from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
-from adampatch.analysis.values import Context, Items, Origin, Ref, Slices, VariableRef
+from adampatch.analysis.values import Context, Items, Origin, Pairs, Ref, Slices, VariableRef
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,9 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
             arguments.append(gradient)
         elif role == "w":
             arguments.append(interpreter.variable)
+        elif role == "G":
+            gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
+            arguments.append(Pairs(Items((gradient, interpreter.variable))))
         else:
             interpreter.display[parameter.id] = parameter.id
             arguments.append(Ref(parameter.id, parameter.id, parameter, None))

@@ -14,7 +14,7 @@ import gast
 from adampatch.algebra import Const, Expr, Op
 from adampatch.analysis.module import import_bindings
 from adampatch.analysis.run import Place
-from adampatch.analysis.values import Dotted, Frame, Function, Items, Origin, Ref, Return, nameless
+from adampatch.analysis.values import Dotted, Frame, Function, Items, Origin, Pairs, Ref, Return, nameless
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -87,6 +87,8 @@ class Statements:
                 frame.bind(name, Dotted((path,)))
         elif isinstance(node, gast.FunctionDef):
             frame.bind(node.name, Function(node, closure=frame))
+        elif isinstance(node, (gast.Continue, gast.Break)):
+            frame.finished = True  # the rest of the round does not run
         elif not isinstance(node, (gast.Pass, gast.Assert)):
             self.interpreter.not_followed(node, type(node).__name__.lower())
 
@@ -240,9 +242,12 @@ class Statements:
             n.id for n in gast.walk(node) if isinstance(n, gast.Name) and isinstance(n.ctx, gast.Store)
         }
         item: Any = None
+        iterated: Any = None
         if isinstance(node, gast.For):
             iterated = self.interpreter.eval(node.iter, frame)
-            if isinstance(iterated, Items) and iterated.items:
+            if isinstance(iterated, Pairs):
+                item = iterated.item
+            elif isinstance(iterated, Items) and iterated.items:
                 item = iterated.items[0]
             else:
                 item = self.interpreter.unknown(node.target, "element", [iterated])
@@ -253,10 +258,12 @@ class Statements:
             self.assign(node.target, item, frame)
         else:
             self.interpreter.eval(node.test, frame)
-        self.loops += 1
-        returned = len(frame.returned)
+        repeated = 0 if isinstance(item, Items) and item is getattr(iterated, "item", None) else 1
+        self.loops += repeated
+        returned, path = len(frame.returned), self.path
         self.block(node.body, frame)
-        self.loops -= 1
+        self.loops -= repeated
+        self.path = path
         for index in range(returned, len(frame.returned)):
             frame.returned[index] = Return(frame.returned[index].value, self._nameless_condition())
         after = self._state(frame)

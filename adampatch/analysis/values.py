@@ -100,6 +100,14 @@ class Slices:
 
 
 @dataclass(frozen=True, eq=False)
+class Pairs:
+    """The (gradient, variable) pairs of an update: each round of a loop over them is one
+    variable's update."""
+
+    item: Items
+
+
+@dataclass(frozen=True, eq=False)
 class Items:
     """A tuple or list whose elements are known."""
 

@@ -137,6 +137,31 @@ def test_out_writes_a_copy(project: Path, tmp_path: Path) -> None:
     assert again.stderr.startswith(f"error: {tmp_path / 'copy'}: is there already")
 
 
+def test_out_may_be_named_through_the_parent(project: Path) -> None:
+    done = run("apply", ".", "--out", "../beside", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert (project.parent / "beside/pkg/_adampatch.py").exists()
+
+
+def test_members_of_namespace_packages_import_relatively(tmp_path: Path) -> None:
+    (tmp_path / "ns").mkdir()
+    (tmp_path / "ns/train.py").write_text(USE)
+    (tmp_path / "ns/local.py").write_text("from .train import model\n" + USE)
+    (tmp_path / "main.py").write_text("from ns import train  # trains with adam\n")
+    (tmp_path / "ns/script.py").write_text(USE + "if __name__ == '__main__':\n    pass\n")
+    assert run("apply", tmp_path).returncode == 0
+    for name in ("train", "local"):
+        assert "from . import _adampatch\n" in (tmp_path / f"ns/{name}.py").read_text()
+    assert "\nimport _adampatch\n" in (tmp_path / "ns/script.py").read_text()
+
+
+def test_quiet_still_names_what_was_refused(project: Path) -> None:
+    (project / "bad.py").write_text(REFUSED)
+    done = run("apply", project, "-q")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: bad.py:5: AP206: ")
+
+
 def test_refused_is_exit_1_and_strict_writes_nothing(project: Path) -> None:
     (project / "bad.py").write_text(REFUSED)
     before = tree(project)
