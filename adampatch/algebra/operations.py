@@ -68,7 +68,6 @@ OPERATIONS: dict[str, Operation] = {
     "gather": Operation("first", lambda x, i: x, "elementwise_linear", text="{0}[{1}]"),
     # storage plus values at some rows: a sum as far as parity goes
     "scatter": Operation("sum", _scatter),
-    "decayed": Operation("sum", _scatter),
     "reduce": Operation("first", lambda x: np.asarray(np.sum(x)), reduces=True, text="sum({0})"),
     "norm": Operation(
         "even", lambda x: np.asarray(np.linalg.norm(np.ravel(x))), reduces=True, text="norm({0})"

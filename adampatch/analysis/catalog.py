@@ -178,9 +178,6 @@ COMPLETE: dict[str, frozenset[str]] = {
     "keras3": frozenset({"update_step"}),
 }
 
-#: the update methods that make a class one of a family, when its bases are unknown
-FAMILIES = ("v1", "v2", "keras2", "keras3", "get_updates", "sonnet", "other")
-
 #: where stock Adam-family classes are exported, and the canonical place of each
 _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (

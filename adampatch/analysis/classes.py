@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gast
@@ -102,11 +102,9 @@ def unwrapped(node: Any) -> Any:
     return node
 
 
-def reports(
-    module: Module, hierarchy: Hierarchy, *, adaptive: bool = False, tensorflow: str | None = None
-) -> list[ClassReport]:
+def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> list[ClassReport]:
     """The optimizer classes of one module, in order. ``adaptive`` takes RMSprop-like updates
-    too; ``tensorflow`` is the target's version where it is known."""
+    too."""
     found = []
     for node in all_classes(module.tree):
         report = _report(module.within(node), node, hierarchy, adaptive)
@@ -172,7 +170,8 @@ def _merged(sites: list[Site]) -> list[Site]:
         if known is None or (known.status == "patchable" and site.status == "refused"):
             merged[id(site.node)] = site
         elif known.parts != site.parts and known.status == "patchable":
-            raise AssertionError(f"one node, two readings: {known.parts} and {site.parts}")
+            reason = f"AP216: callers of the step disagree about its parts (line {site.line})"
+            merged[id(site.node)] = replace(known, status="refused", reason=reason)
     return sorted(merged.values(), key=lambda s: s.line)
 
 

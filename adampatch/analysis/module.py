@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import bisect
 import copy
 import io
 import itertools
@@ -139,10 +138,6 @@ class Module:
     def column(self, line: int, column: int) -> int:
         """A UTF-8 byte column as a column in code points."""
         return len(self._bytes[line - 1][:column].decode("utf-8"))
-
-    def line_of(self, offset: int) -> int:
-        """The 1-based line of an offset."""
-        return bisect.bisect_right(self._starts, offset)
 
     def line_text(self, line: int) -> str:
         """A line without its newline."""

@@ -67,7 +67,13 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
         result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
         hierarchy = Hierarchy(f.module for f in result.files)
         for file in read:
-            _look_into(file, hierarchy, adaptive)
+            try:
+                _look_into(file, hierarchy, adaptive)
+            except Exception as error:  # a bug of ours stops this file, never the others
+                file.classes, file.uses = [], []
+                what = f"internal error ({type(error).__name__}: {error}); please report it"
+                skipped.append((file.source.relative, what))
+                unreadable.append(file.source.relative)
         # a file that uses or subclasses a project's own optimizer need not mention Adam
         names = frozenset(c.name.encode() for f in read for c in f.classes if c.status != "not_adam")
         if not names:

@@ -92,11 +92,6 @@ def dtype_of(value):
     return tf.as_dtype(value.dtype).base_dtype
 
 
-def is_dense(value):
-    """Whether `value` is a tensor (and not IndexedSlices or a number)."""
-    return isinstance(value, tf.Tensor)
-
-
 def listed_variables(optimizer):
     """All variables an optimizer was built with, where the family keeps such a list, or []."""
     return list(getattr(optimizer, "_trainable_variables", None) or [])
