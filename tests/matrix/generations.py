@@ -25,7 +25,7 @@ GENERATIONS = (
         "TF 2.21, Keras 3.15",
         "tf221",
         ("3.11", "3.12", "3.13"),
-        ("tensorflow==2.21.0", "keras==3.15.1"),
+        ("tensorflow==2.21.0", "keras==3.15.1", "tf_keras==2.21.0"),
         ("tests/runtime", "tests/test_forks.py"),
     ),
     Generation(
