@@ -151,6 +151,35 @@ def nadam_direction(t, u_product, m, gradient):
     return u_next * m / (1 - u_product * u_next) + (1 - u_t) * gradient / (1 - u_product)
 
 
+@pytest.mark.parametrize("mode", ["eager", "function", "jit"])
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "Adamax", "AMSGrad"])
+def test_clamped_elements_are_within_the_derived_bound(name, mode, rules):
+    """u|w'| + 7u R|m| of `w - R m` in float64, R the ceiling; AdamW's decay rounds three times more."""
+    from adampatch import effective_rates
+
+    high, unit, clamped = (0.006 if name == "Adamax" else 0.011), 2.0**-24, 0
+    ours = Training(make(name, wrapping(rules(high=high), emit="tensor")), mode)
+    decay = float(np.float32(0.1)) * float(np.float32(0.01)) if name == "AdamW" else 0.0
+    for grads in gradients(30, "float32", False):
+        before = ours.read()
+        ours.apply(grads)
+        after = ours.read()
+        rates = effective_rates(ours.opt)
+        for i, variable in enumerate(ours.w):
+            moments = [s for s in ours.state[2:] if s.path.endswith(f"{variable.name}_momentum")]
+            (m,) = (np.float64(s.numpy()) for s in moments)
+            rate = np.float64(rates[variable.path])
+            hit = rate == np.float64(np.float32(high))
+            start = np.float64(before[i])
+            reference = start - decay * start - rate * m
+            bound = unit * np.abs(after[i]) + 7 * unit * rate * np.abs(m)
+            if decay:
+                bound += unit * np.abs(start) + 3 * unit * decay * np.abs(start)
+            assert (np.abs(after[i] - reference) <= bound)[hit].all()
+            clamped += hit.sum()
+    assert clamped > 50
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_emitted_rate_is_the_one_applied(name):
     from adampatch import effective_rates
