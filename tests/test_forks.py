@@ -77,7 +77,7 @@ def optimizer_class(case, text, form=None, spy=None):
 
 
 def same(left, right):
-    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(left, right, strict=True))
+    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
 
 
 # ----------------------------------------------------------------------------- Keras 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from adampatch.algebra.expression import Const, Expr, Leaf, Op, Role
+from adampatch.algebra.expression import Const, Expr, Leaf, Op, Role, negated
 from adampatch.algebra.parity import Facts, Parity
 from adampatch.algebra.separation import Separation
 
@@ -40,15 +40,11 @@ def descending(separation: Separation, sign: int, facts: Facts) -> Separation | 
         return separation
     if along == 0:
         return separation if sign < 0 else None
-
-    def turned(node: Expr | None) -> Expr:
-        if isinstance(node, Op) and node.name == "neg":
-            return node.args[0]
-        return Op("neg", (node or Const(1.0),))
-
-    alpha = None if separation.alpha is None else turned(separation.alpha)
     return replace(
-        separation, rate=turned(separation.rate), direction=turned(separation.direction), alpha=alpha
+        separation,
+        rate=negated(separation.rate or Const(1.0)),
+        direction=negated(separation.direction),
+        alpha=None if separation.alpha is None else negated(separation.alpha),
     )
 
 

@@ -109,6 +109,11 @@ def is_const(node: Expr | None, value: float) -> bool:
     return isinstance(node, Const) and isinstance(node.value, (int, float)) and node.value == value
 
 
+def negated(node: Expr) -> Expr:
+    """``-node``, a minus that is there taken away."""
+    return node.args[0] if isinstance(node, Op) and node.name == "neg" else Op("neg", (node,))
+
+
 def product(a: Expr | None, b: Expr | None, *, origin: Any = None) -> Expr | None:
     """``a * b`` where ``None`` stands for 1."""
     if a is None or is_const(a, 1):

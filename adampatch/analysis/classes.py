@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import gast
 
 from adampatch.analysis import catalog
-from adampatch.analysis.module import Module
-from adampatch.analysis.sites import Site, sites_of_method
+from adampatch.analysis.module import Module, unwrapped
+from adampatch.analysis.sites import Site, disagreeing, sites_of_method
 
 #: how deep a chain of project bases is followed
 _MAX_BASES = 16
@@ -90,18 +90,6 @@ class Hierarchy:
         ]
 
 
-def unwrapped(node: Any) -> Any:
-    """``X`` for ``_adampatch.patched(X)``."""
-    if (
-        isinstance(node, gast.Call)
-        and isinstance(node.func, gast.Attribute)
-        and node.func.attr == "patched"
-        and node.args
-    ):
-        return node.args[0]
-    return node
-
-
 def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> list[ClassReport]:
     """The optimizer classes of one module, in order. ``adaptive`` takes RMSprop-like updates
     too."""
@@ -170,8 +158,7 @@ def _merged(sites: list[Site]) -> list[Site]:
         if known is None or (known.status == "patchable" and site.status == "refused"):
             merged[id(site.node)] = site
         elif known.parts != site.parts and known.status == "patchable":
-            reason = f"AP216: callers of the step disagree about its parts (line {site.line})"
-            merged[id(site.node)] = replace(known, status="refused", reason=reason)
+            merged[id(site.node)] = disagreeing(known)
     return sorted(merged.values(), key=lambda s: s.line)
 
 

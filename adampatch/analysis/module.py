@@ -87,6 +87,8 @@ class Module:
 
     def within(self, node: Any) -> Module:
         """The module as seen from a class: imports of the functions around it included."""
+        if node.col_offset == 0:
+            return self
         around = [
             f
             for f in gast.walk(self.tree)
@@ -142,6 +144,23 @@ class Module:
     def line_text(self, line: int) -> str:
         """A line without its newline."""
         return self._lines[line - 1].rstrip("\r\n") if line <= len(self._lines) else ""
+
+
+def unwrapped(node: Any) -> Any:
+    """``X`` for our own ``_adampatch.patched(X)``; any other node as it is."""
+    if isinstance(node, gast.Call) and is_patched(node.func) and node.args:
+        return node.args[0]
+    return node
+
+
+def is_patched(callee: Any) -> bool:
+    """Whether a callee is our own ``patched``."""
+    return (
+        isinstance(callee, gast.Attribute)
+        and callee.attr == "patched"
+        and isinstance(callee.value, gast.Name)
+        and callee.value.id in ("_adampatch", "adampatch")
+    )
 
 
 def normalised(expression: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gast
 
 from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, separate
 from adampatch.algebra.descent import descending
-from adampatch.algebra.expression import Leaf
+from adampatch.algebra.expression import Leaf, negated
 from adampatch.algebra.mathtext import math_text
 from adampatch.algebra.newvalue import step_of_new_value
 from adampatch.algebra.parity import Parity
@@ -35,17 +35,17 @@ class Site:
     method: str
     line: int
     kind: str
-    rate: str
-    direction: str
-    decay: str | None
-    status: str
-    reason: str | None
     node: Any
-    family_kind: str
-    parts: Mapping[str, str | None]
-    self_name: str
-    variable: str
     place: Place
+    rate: str = "?"
+    direction: str = "?"
+    decay: str | None = None
+    status: str = "refused"
+    reason: str | None = None
+    family_kind: str = "adam"
+    parts: Mapping[str, str | None] = field(default_factory=dict)
+    self_name: str = ""
+    variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,17 @@ class Refusal(Exception):
 
     @property
     def reason(self) -> str:
-        return f"{self.code}: {self.words} (line {self.line})"
+        return reason_text(self.code, self.words, self.line)
+
+
+def reason_text(code: str, words: str, line: int) -> str:
+    """A refusal as reports give it."""
+    return f"{code}: {words} (line {line})"
+
+
+def refused(site: Site, code: str, words: str) -> Site:
+    """The site, left alone for a reason."""
+    return replace(site, status="refused", reason=reason_text(code, words, site.line))
 
 
 def sites_of_method(
@@ -83,7 +93,6 @@ def sites_of_method(
     facts = Facts(run.state_writes)
     found: list[Site] = []
     already = _patched_writes(run)
-    unfollowed = run.unfollowed
     beside: str | None = None
     for write in run.variable_writes:
         if not facts.content(write.new_value).gradient:
@@ -93,9 +102,9 @@ def sites_of_method(
     for call in run.kernel_calls:
         found.append(_site_of_kernel(module, name, call, facts, already))
     found = [replace(s, decay=beside) if s.decay is None and beside is not None else s for s in found]
-    if unfollowed is not None:
-        line, what = unfollowed
-        reason = f"AP218: the method has a statement that is not followed: {what} (line {line})"
+    if run.unfollowed is not None:
+        line, what = run.unfollowed
+        reason = reason_text("AP218", f"the method has a statement that is not followed: {what}", line)
         found = [replace(s, status="refused", reason=reason) if s.status == "patchable" else s for s in found]
     delegates = any(method in UPDATE_METHODS for _, method in run.delegations)
     return MethodFindings(_without_conflicts(found), delegates)
@@ -120,7 +129,7 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
 
 
 def _patched_writes(run: Run) -> set[int]:
-    """Ids of nodes inside our own calls."""
+    """Ids of our own calls and of all nodes inside of them."""
     inside: set[int] = set()
     for call in run.patched:
         inside |= {id(n) for n in gast.walk(call)}
@@ -141,24 +150,7 @@ def _site_of_write(
     kind = (
         "slices" if write.how.startswith("scatter") else "sparse" if described.layout == "sparse" else "open"
     )
-    blank = Site(
-        method,
-        write.node.lineno,
-        kind,
-        "?",
-        "?",
-        None,
-        "refused",
-        None,
-        write.node,
-        "adam",
-        {},
-        "",
-        "",
-        write.place,
-    )
-    if facts.parity(write.new_value) is Parity.NONE and not _looks_adaptive(write.new_value, facts):
-        return []
+    blank = Site(method, write.node.lineno, kind, write.node, write.place)
     try:
         update, sign, path = step_of_new_value(write.new_value, facts)
         separation = separate(update, facts)
@@ -166,28 +158,25 @@ def _site_of_write(
         if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
             return []
         term = f": {math_text(error.term)[:120]}" if error.term is not None else ""
-        return [replace(blank, reason=f"{error.code}: {error.words}{term} (line {write.node.lineno})")]
+        return [refused(blank, error.code, error.words + term)]
     if separation.kind == "plain":
         return []
     turned = descending(separation, sign, facts)
     if turned is None:
-        words = "the step is added and no minus is to be seen: the rate may be negative"
-        return [replace(blank, reason=f"AP219: {words} (line {write.node.lineno})")]
+        return [
+            refused(blank, "AP219", "the step is added and no minus is to be seen: the rate may be negative")
+        ]
     separation = turned
-    shown = _shown(separation, sign)
-    blank = replace(blank, family_kind=separation.kind, **shown)
+    blank = replace(blank, family_kind=separation.kind, **_shown(separation, sign))
     origin: Origin | None = path[-1][0].origin if path else None
     node = origin.operands[path[-1][1]] if origin is not None and origin.operands else None
     if origin is None or node is None or not hasattr(node, "lineno"):
-        return [
-            replace(blank, reason=f"AP210: the step has no expression of its own (line {write.node.lineno})")
-        ]
-    inside = {id(n) for call in run.patched for n in [*call.args, *(k.value for k in call.keywords)]}
+        return [refused(blank, "AP210", "the step has no expression of its own")]
     first: str | None = None
     context: Context = origin.context
     while True:
         site = replace(blank, node=node, line=node.lineno)
-        if id(node) in already or id(node) in inside or _is_patched_call(node, run):
+        if id(node) in already:
             return [replace(site, status="already")]
         try:
             return [_emitted(site, module, run, write, context, separation, family, methods)]
@@ -208,10 +197,6 @@ def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
     return None
 
 
-def _is_patched_call(node: Any, run: Run) -> bool:
-    return any(node is call for call in run.patched)
-
-
 def _looks_adaptive(value: Expr, facts: Facts) -> bool:
     """Whether something that may be a second moment scales the step: enough to be Adam-like,
     so that a step that does not separate is refused by name and not passed over."""
@@ -228,13 +213,7 @@ def _looks_adaptive(value: Expr, facts: Facts) -> bool:
 
 def _shown(separation: Separation, sign: int, names: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Rate, direction and decay as math, in the convention ``w <- w - (R*D + decay)``."""
-    direction = separation.direction
-    if sign > 0:
-        direction = (
-            direction.args[0]
-            if isinstance(direction, Op) and direction.name == "neg"
-            else Op("neg", (direction,))
-        )
+    direction = negated(separation.direction) if sign > 0 else separation.direction
     return {
         "rate": math_text(separation.rate, names),
         "direction": math_text(direction, names),
@@ -288,31 +267,22 @@ def _emitted(
 
 
 def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:
-    line = call.node.lineno
-    site = Site(
-        method, line, "fused", "?", "?", None, "refused", None, call.node, "adam", {}, "", "", call.place
-    )
+    site = Site(method, call.node.lineno, "fused", call.node, call.place)
     if call.new_value is None or not isinstance(call.new_value, Op):
-        return replace(
-            site, reason=f"AP215: the arguments of {call.kernel.name} are not all visible (line {line})"
-        )
+        return refused(site, "AP215", f"the arguments of {call.kernel.name} are not all visible")
     try:
         separation = separate(call.new_value.args[1], facts)
     except NotSeparable as error:
-        return replace(site, reason=f"{error.code}: {error.words} (line {line})")
+        return refused(site, error.code, error.words)
     states = call.kernel.expand(call.values)[0]
     site = replace(site, **_shown(separation, -1, {value.key: name for name, value in states.items()}))
     gradient, variable = call.args["grad"], call.args["var"]
     if not isinstance(variable, VariableRef) or not isinstance(gradient, (Expr, Slices, Items)):
-        return replace(
-            site, reason=f"AP215: {call.kernel.name} is not given the method's own variable (line {line})"
-        )
+        return refused(site, "AP215", f"{call.kernel.name} is not given the method's own variable")
     names = call.context.names
     name = next((n for n, v in names.items() if isinstance(v, VariableRef)), None)
     if call.context.self_name is None or name is None:
-        return replace(
-            site, reason=f"AP211: the kernel is called where the optimizer is not known (line {line})"
-        )
+        return refused(site, "AP211", "the kernel is called where the optimizer is not known")
     if id(call.node.func) in already or isinstance(call.node.func, gast.Call):
         return replace(site, status="already")
     return replace(site, status="patchable", self_name=call.context.self_name, variable=name)
@@ -327,8 +297,8 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
         if known is None:
             by_node[id(site.node)] = site
         elif known.status == "patchable" and (site.status != "patchable" or site.parts != known.parts):
-            reason = site.reason or f"AP216: callers of the step disagree about its parts (line {site.line})"
-            by_node[id(site.node)] = replace(known, status="refused", reason=reason)
+            other = disagreeing(known)
+            by_node[id(site.node)] = replace(other, reason=site.reason or other.reason)
     merged = list(by_node.values())
     merged = [_refused_in_loop(site) for site in merged]
     for index, site in enumerate(merged):
@@ -347,6 +317,9 @@ def _refused_in_loop(site: Site) -> Site:
     """Several steps per call add up to a rate that no bound on each of them holds."""
     if not site.place.in_loop or site.status != "patchable":
         return site
-    return replace(
-        site, status="refused", reason=f"AP209: the variable is stepped in a loop (line {site.line})"
-    )
+    return refused(site, "AP209", "the variable is stepped in a loop")
+
+
+def disagreeing(site: Site) -> Site:
+    """A step that several methods reach and that does not mean the same to all of them."""
+    return refused(site, "AP216", "callers of the step disagree about its parts")

@@ -17,7 +17,8 @@ import beniget
 import gast
 
 from adampatch.analysis import catalog
-from adampatch.analysis.module import Module, canonical, import_bindings
+from adampatch.analysis.module import Module, canonical, import_bindings, is_patched, unwrapped
+from adampatch.analysis.sites import reason_text
 
 _STOCK_NAMES = frozenset(path.rsplit(".", 1)[-1] for path in catalog.STOCK_OPTIMIZERS)
 #: a file without any of these, in any case, makes no stock optimizer
@@ -53,41 +54,31 @@ def uses(module: Module) -> list[Use]:
     """All uses in a module, in source order."""
     if not _STOCK_WORDS.search(module.text):
         return []
-    calls = [n for n in gast.walk(module.tree) if isinstance(n, gast.Call) and not _ours(n.func)]
+    calls = [n for n in gast.walk(module.tree) if isinstance(n, gast.Call) and not is_patched(n.func)]
     names = _Names(module)
     found: list[Use] = []
     for node in calls:
-        wrapped = isinstance(node.func, gast.Call) and _ours(node.func.func)
-        callee = node.func.args[0] if wrapped and node.func.args else node.func
+        callee = unwrapped(node.func)
         if names.may_be_stock(callee):
             paths = names.resolve(callee)
             if paths and all(path in catalog.STOCK_OPTIMIZERS for path in paths):
                 resolved = catalog.STOCK_OPTIMIZERS[paths[0]]
-                status = "already" if wrapped else "patchable"
+                status = "patchable" if callee is node.func else "already"
                 spelling = module.normal_text(callee)
                 found.append(_use(module, callee, spelling, resolved, "constructor", status))
-        compiles = isinstance(node.func, gast.Attribute) and node.func.attr == "compile"
-        if compiles and not names.resolve(node.func):  # re.compile("adam"): an import binds no model
-            found += _strings(module, node)
+        if isinstance(node.func, gast.Attribute) and node.func.attr == "compile":
+            strings = list(_strings(module, node))
+            if strings and not names.resolve(node.func):  # re.compile("adam"): an import binds no model
+                found += strings
     return sorted(found, key=lambda u: (u.line, u.col))
-
-
-def _ours(callee: Any) -> bool:
-    return (
-        isinstance(callee, gast.Attribute)
-        and callee.attr == "patched"
-        and isinstance(callee.value, gast.Name)
-        and callee.value.id in ("_adampatch", "adampatch")
-    )
 
 
 def _strings(module: Module, call: Any) -> Iterator[Use]:
     """``compile("adam")`` and ``compile(optimizer="adam")``."""
     values = [k.value for k in call.keywords if k.arg == "optimizer"] or call.args[:1]
     for value in values:
-        status = "patchable"
-        if isinstance(value, gast.Call) and _ours(value.func) and value.args:
-            value, status = value.args[0], "already"
+        inner = unwrapped(value)
+        status, value = ("patchable" if inner is value else "already"), inner
         if isinstance(value, gast.Constant) and isinstance(value.value, str):
             resolved = catalog.STOCK_STRINGS.get(value.value.lower())
             if resolved is not None:
@@ -106,7 +97,7 @@ def _string_use(module: Module, value: Any, resolved: str, status: str) -> Use:
     others = any(path == "keras" or path.startswith(("keras.", "tensorflow.keras")) for path in paths)
     if name is None or others:
         words = "whose Keras the model is of cannot be told; import one Keras, as a module"
-        return replace(use, status="refused", reason=f"AP220: {words} (line {use.line})")
+        return replace(use, status="refused", reason=reason_text("AP220", words, use.line))
     return replace(use, keras=name)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -55,8 +56,6 @@ def plural(count: int, noun: str, many: str | None = None) -> str:
 
 def styled(text: str, **style: Any) -> str:
     """Colour on a terminal only; NO_COLOR is respected."""
-    import os
-
     if not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
         return text
     return click.style(text, **style)

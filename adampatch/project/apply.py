@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from adampatch import __version__
+from adampatch.analysis.sites import reason_text
 from adampatch.errors import AdampatchError
 from adampatch.project.changes import Change, RuntimeFile, write_changes
 from adampatch.project.ignoring import default_excludes
@@ -51,7 +52,7 @@ def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
     modules: set[str] = set()
     members = namespace_members(scan.files)
     for file in scan.files:
-        line, runtime = import_line(scan.root, file.source.relative, file.source.relative in members)
+        line, runtime = import_line(file, file.source.relative in members)
         edits = plan(file.module, file.classes, file.uses, line)
         if _has_ours(file):
             modules.add(runtime)
@@ -141,24 +142,19 @@ def _sites(file: FileScan) -> list[dict[str, Any]]:
 
 def _refuse(file: FileScan, why: str) -> None:
     """Marks all that was to be patched in a file as refused: the file is left alone."""
+
+    def refusal(line: int) -> dict[str, Any]:
+        return {"status": "refused", "reason": reason_text("AP232", why, line)}
+
     file.classes = [
         replace(
             c,
-            status="refused" if c.status in ("patchable", "partial", "inherited") else c.status,
-            reason=f"AP232: {why} (line {c.line})",
-            sites=tuple(
-                replace(s, status="refused", reason=f"AP232: {why} (line {s.line})")
-                if s.status == "patchable"
-                else s
-                for s in c.sites
-            ),
+            sites=tuple(replace(s, **refusal(s.line)) if s.status == "patchable" else s for s in c.sites),
+            **(refusal(c.line) if c.status in ("patchable", "partial", "inherited") else {}),
         )
         for c in file.classes
     ]
-    file.uses = [
-        replace(u, status="refused", reason=f"AP232: {why} (line {u.line})") if u.status == "patchable" else u
-        for u in file.uses
-    ]
+    file.uses = [replace(u, **refusal(u.line)) if u.status == "patchable" else u for u in file.uses]
 
 
 def _has_ours(file: FileScan) -> bool:

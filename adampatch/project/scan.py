@@ -252,23 +252,12 @@ def as_document(
     }
 
 
-def import_line(root: Path, relative: str, in_package: bool = False) -> tuple[str, str]:
+def import_line(file: FileScan, in_package: bool = False) -> tuple[str, str]:
     """(the statement that imports the runtime module, where that module lies, from the root)
     for a file: relative inside a package, plain beside a script. ``in_package``: something
     says that a folder without ``__init__.py`` is imported as a package all the same."""
-    path = PurePosixPath(relative)
-    folder = path.parent
-    levels = 0
-    top = folder
-    while (root / top / "__init__.py").exists():
-        levels += 1
-        if top == PurePosixPath("."):
-            break
-        if not (root / top.parent / "__init__.py").exists():
-            break
-        top = top.parent
-    if levels == 0 and in_package:
-        return "from . import _adampatch\n", (folder / _RUNTIME_FILE).as_posix()
-    if levels == 0:
-        return "import _adampatch\n", (folder / _RUNTIME_FILE).as_posix()
-    return f"from {'.' * levels} import _adampatch\n", (top / _RUNTIME_FILE).as_posix()
+    folder = PurePosixPath(file.source.relative).parent
+    levels = len(file.module.package.split(".")) if file.module.package else int(in_package)
+    top = folder if levels < 2 else [folder, *folder.parents][levels - 1]
+    line = f"from {'.' * levels} import _adampatch\n" if levels else "import _adampatch\n"
+    return line, (top / _RUNTIME_FILE).as_posix()

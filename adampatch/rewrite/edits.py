@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from adampatch.analysis.classes import ClassReport, unwrapped
-from adampatch.analysis.module import Module
+from adampatch.analysis.classes import ClassReport
+from adampatch.analysis.module import Module, unwrapped
 from adampatch.analysis.sites import Site
 from adampatch.analysis.uses import Use
 

@@ -15,6 +15,8 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
 
+_HOLE = "__hole__"
+
 
 class GuardFailed(Exception):
     """A rewrite did not keep the meaning; the file is left alone. ``why`` is one sentence."""
@@ -129,10 +131,10 @@ class _Editor(cst.CSTTransformer):
     def _call(self, edit: Edit, inner: cst.BaseExpression) -> cst.BaseExpression:
         if edit.kind == "patched":
             extra = "".join(f", {name}={text}" for name, text in edit.parts)
-            return _call_with_first(self.module, f"{RUNTIME_NAME}.patched(x{extra})", inner)
+            return _call_around(self.module, f"{RUNTIME_NAME}.patched({_HOLE}{extra})", inner)
         if edit.kind == "callee":
-            call = f"{RUNTIME_NAME}.fused({edit.self_name}, {edit.variable}, x)"
-            return _call_with_last(self.module, call, inner)
+            call = f"{RUNTIME_NAME}.fused({edit.self_name}, {edit.variable}, {_HOLE})"
+            return _call_around(self.module, call, inner)
         newline, unit = self.module.default_newline, self.module.default_indent
         indent = self._indent(edit.start[0])
         code = self.module.code_for_node(inner)
@@ -165,20 +167,12 @@ def _shifted_back(code: str, unit: str) -> str:
     return "\n".join([first, *(line.removeprefix(unit) for line in rest)])
 
 
-def _call_with_first(module: cst.Module, text: str, inner: cst.BaseExpression) -> cst.Call:
-    """The call in ``text`` with ``inner`` as its first argument."""
+def _call_around(module: cst.Module, text: str, inner: cst.BaseExpression) -> cst.Call:
+    """The call in ``text`` with ``inner`` in place of its argument ``_HOLE``."""
     call = cst.parse_expression(text, config=module.config_for_parsing)
     assert isinstance(call, cst.Call)
-    first, *others = call.args
-    return call.with_changes(args=[first.with_changes(value=inner), *others])
-
-
-def _call_with_last(module: cst.Module, text: str, inner: cst.BaseExpression) -> cst.Call:
-    """The call in ``text`` with ``inner`` as its last argument."""
-    call = cst.parse_expression(text, config=module.config_for_parsing)
-    assert isinstance(call, cst.Call)
-    *others, last = call.args
-    return call.with_changes(args=[*others, last.with_changes(value=inner)])
+    hole = next(a for a in call.args if isinstance(a.value, cst.Name) and a.value.value == _HOLE)
+    return call.with_changes(args=[a.with_changes(value=inner) if a is hole else a for a in call.args])
 
 
 # ------------------------------------------------------------------------- import

@@ -11,7 +11,6 @@ import tensorflow as tf
 from adampatch.runtime import records, worlds
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
-CLAMPED, CLAMPED_ACTIVE, ACTIVE, NONFINITE, TOUCHED = range(5)
 
 
 def _cell(value):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bits import same
 
 pytestmark = pytest.mark.tensorflow
 
@@ -77,10 +78,6 @@ class Training:
         for gradient in gradients(steps, self.dtype, self.sparse, seed):
             self.step(gradient)
         return self.read()
-
-
-def same(left, right):
-    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
 
 
 def patched(rules=None, **settings):

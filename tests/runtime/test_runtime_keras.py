@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bits import same, wrapping
 
 pytestmark = pytest.mark.tensorflow
 
@@ -60,17 +61,6 @@ class Training:
         for grads in gradients(steps, self.dtype, sparse):
             self.apply(grads)
         return self.read()
-
-
-def same(left, right):
-    """Bit for bit: the sign of a zero and the payload of a NaN count."""
-    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
-
-
-def wrapping(rules=None, **settings):
-    from adampatch.runtime import bind
-
-    return lambda cls: bind(rules).patched(cls, **settings)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from bits import same
 
 pytestmark = pytest.mark.tensorflow
 
@@ -39,12 +40,6 @@ def fit(model, epochs=1):
 
 def state(model):
     return model.get_weights() + [v.numpy() for v in model.optimizer.variables]
-
-
-def same(left, right):
-    return len(left) == len(right) and all(
-        a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True)
-    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from bits import same, wrapping
 
 pytestmark = pytest.mark.tensorflow
 
@@ -64,16 +65,6 @@ class Training:
         for grads in self.gradients(steps):
             self.apply(*grads)
         return self.state()
-
-
-def same(left, right):
-    return all(a.tobytes() == b.tobytes() for a, b in zip(left, right, strict=True))
-
-
-def wrapping(rules=None, **settings):
-    from adampatch.runtime import bind
-
-    return lambda cls: bind(rules).patched(cls, **settings)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
