@@ -17,6 +17,7 @@ COMMANDS = {
     "apply": "apply",
     "revert": "revert",
     "rules": "rules",
+    "verify": "verify",
     "explain": "explain",
 }
 
@@ -44,6 +45,7 @@ def cli() -> None:
     \b
     adampatch scan train.py                  what optimizers are there
     adampatch apply . --rules ceiling        patch them in place, with a bound
+    adampatch verify                         prove that patched and stock agree
     adampatch revert .                       take it back, byte for byte
     """
 

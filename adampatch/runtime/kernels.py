@@ -6,6 +6,8 @@ CPU from TensorFlow 2.10 (adampatch docs, formulas section 3).
 
 import tensorflow as tf
 
+from adampatch.runtime import worlds
+
 _ADAM_TAIL = ("beta1_power", "beta2_power", "lr", "beta1", "beta2", "epsilon", "grad", "use_locking")
 
 
@@ -39,6 +41,11 @@ def _alpha_adamax(x):
     return x.lr / (_one(x) - x.beta1_power)
 
 
+def _maximum(kept, fresh):
+    # As the kernels take it: a NaN that comes in does not reach the running maximum.
+    return worlds.where(fresh > kept, fresh, kept)
+
+
 def _advance_adam(x, old):
     one = _one(x)
     new = {
@@ -46,14 +53,14 @@ def _advance_adam(x, old):
         "v": old["v"] + (tf.square(x.grad) - old["v"]) * (one - x.beta2),
     }
     if "vhat" in old:
-        new["vhat"] = tf.maximum(old["vhat"], new["v"])
+        new["vhat"] = _maximum(old["vhat"], new["v"])
     return new
 
 
 def _advance_adamax(x, old):
     return {
         "m": old["m"] + (x.grad - old["m"]) * (_one(x) - x.beta1),
-        "v": tf.maximum(x.beta2 * old["v"], tf.abs(x.grad)),
+        "v": _maximum(x.beta2 * old["v"], tf.abs(x.grad)),
     }
 
 

@@ -19,13 +19,15 @@ ARROWS = {
     "rewrite": {"analysis", "algebra"},
     "ruleset": {"errors"},
     "project": {"rewrite", "analysis", "errors", ""},
-    "cli": {"project", "ruleset", "codes", "errors", ""},
+    "verify": {"errors", ""},
+    "cli": {"project", "ruleset", "verify", "codes", "errors", ""},
     "runtime": set(),
 }
 #: what the target side may reach in functions, when it is asked to
-LAZY = {"runtime": {"rewrite", "ruleset"}}
+LAZY = {"runtime": {"rewrite", "ruleset"}, "verify": {"runtime"}}
 TARGET_SIDE = [
     *sorted((PACKAGE / "runtime").glob("**/*.py")),
+    *sorted((PACKAGE / "verify" / "worker").glob("**/*.py")),
     *(PACKAGE / n for n in ("__init__.py", "v1.py", "optimizers.py")),
 ]
 TARGET_ROOTS = {"adampatch", "numpy", "tensorflow", "keras", "tf_keras"}

@@ -1,0 +1,158 @@
+"""``adampatch verify``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+import click
+
+from adampatch.cli import options
+from adampatch.cli.options import plural, styled
+
+_GREEN = ("PASS_BITWISE", "PASS_BOUND")
+_MEANING = {
+    "FAIL": "patched and stock differ",
+    "MODEL_INVALID": "stock is outside of its own bound: the reference is wrong, or TensorFlow changed",
+    "INCONCLUSIVE": "shows nothing",
+    "ERROR": "did not end",
+}
+_EXIT = {
+    0: "Green: patched optimizers compute what stock does.",
+    1: "Not green: a patched optimizer differs. Please report the first divergence above.",
+    3: "Not verified: a device that was asked for is not there.",
+    4: "Not green: stock itself breaks the reference; nothing is shown by its cases.",
+    5: "Not green: a case ended with an error, or none was selected.",
+    6: "Not green: too many cases show nothing.",
+}
+
+
+@click.command("verify")
+@click.option("--quick", is_flag=True, help="A few cases of each optimizer only.")
+@click.option(
+    "--case", "pattern", metavar="GLOB", help="Only cases whose id matches, such as '*Nadam/*xla*'."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of gradients and start values.")
+@click.option("--device", default="cpu", show_default=True, metavar="cpu,gpu,all", help="Where to run.")
+@click.option("--require-gpu", is_flag=True, help="Exit with 3 where no GPU is visible.")
+@click.option(
+    "--max-inconclusive",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of cases that may show nothing.",
+)
+@options.report_format
+@options.common
+def command(
+    quick: bool,
+    pattern: str | None,
+    seed: int,
+    device: str,
+    require_gpu: bool,
+    max_inconclusive: float,
+    style: str,
+    quiet: bool,
+    verbose: int,
+    debug: bool,
+) -> None:
+    """Runs stock and patched optimizers side by side and judges every element.
+
+    Takes every Adam-family optimizer of the installed TensorFlow and Keras. Without a rule
+    patched and stock must agree to the bit; both, and what a rule clamps, must lie within a
+    bound derived from the format's rounding.
+
+    \b
+    adampatch verify
+    """
+    from adampatch.verify import report
+    from adampatch.verify.session import verify
+
+    devices = {name.strip().lower() for name in device.split(",")}
+    unknown = devices - {"cpu", "gpu", "all"}
+    if unknown:
+        raise click.UsageError(f"--device {', '.join(sorted(unknown))}: use cpu, gpu or all, with commas")
+    if seed < 0:
+        raise click.UsageError("--seed is negative; use 0 or more")
+    with _progress(quiet) as progress:
+        result = verify(
+            quick=quick,
+            seed=seed,
+            pattern=pattern,
+            devices=devices,
+            require_gpu=require_gpu,
+            progress=progress,
+        )
+    document = report.as_document(result)
+    code = report.exit_code(result, max_inconclusive)
+    if style == "json":
+        options.print_json(document)
+    elif not quiet:
+        _print(document, code, verbose)
+    sys.exit(code)
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Any]:
+    """Shows how far it is on stderr, on a terminal and after two seconds only."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total, name: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    started = time.monotonic()
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("TensorFlow ...", total=None, visible=False)
+
+        def progress(done: int, total: int, name: str) -> None:
+            visible = time.monotonic() - started > 2
+            bar.update(task, completed=done, total=total, description=name, visible=visible)
+
+        yield progress
+
+
+def _print(document: dict[str, Any], code: int, verbose: int) -> None:
+    """Failures first, then one line for each optimizer, then what was not verified."""
+    for row in document["cases"]:
+        if row["verdict"] not in (*_GREEN, "NOT_RUN"):
+            _print_failure(row)
+    for optimizer, rows in groupby(document["cases"], key=lambda row: row["optimizer"]):
+        _print_optimizer(optimizer, list(rows), verbose)
+    for item in document["not_verified"]:
+        click.echo(f"{styled('not verified', fg='yellow')}  {item['what']}: {item['reason']}")
+    versions = document["environment"]["versions"]
+    shown = ", ".join(
+        f"{name} {versions[name]}" for name in ("tensorflow", "keras", "tf_keras") if name in versions
+    )
+    summary = document["summary"]
+    click.echo(f"{plural(summary['planned'], 'case')}, {summary['green']} green; {shown}.")
+    click.echo(_EXIT[code])
+
+
+def _print_failure(row: dict[str, Any]) -> None:
+    click.echo(
+        f"{styled(row['verdict'], fg='red')}  {row['id']}: {row['reason'] or _MEANING[row['verdict']]}"
+    )
+    if row["first_divergence"]:
+        words = ", ".join(f"{key} {value}" for key, value in row["first_divergence"].items())
+        click.echo(f"    first divergence: {words}")
+
+
+def _print_optimizer(optimizer: str, rows: list[dict[str, Any]], verbose: int) -> None:
+    ran = [row for row in rows if row["verdict"] != "NOT_RUN"]
+    if not ran:
+        return  # it stands under what was not verified
+    green = sum(row["verdict"] in _GREEN for row in ran)
+    bitwise = sum(row["verdict"] == "PASS_BITWISE" for row in ran)
+    worst = max((row["max_error_over_bound"] for row in ran if row["verdict"] in _GREEN), default=0.0)
+    counts = f"{green} of {plural(len(ran), 'case')} green, {bitwise} of them to the bit"
+    colour = "green" if green == len(ran) else "red"
+    click.echo(f"{styled(optimizer, fg=colour)}  {counts}; greatest error {worst:.2f} of its bound")
+    if verbose:
+        for row in rows:
+            click.echo(f"    {row['verdict']:<13} {row['id']}  {row['max_error_over_bound']}")

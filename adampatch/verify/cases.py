@@ -1,0 +1,208 @@
+"""What is run: optimizers with their options, and the plan of cases. Plain data, deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adampatch.verify.formats import FORMATS, Array
+
+#: name -> the options of each variant; the first is the class as it comes
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "Adam": {"": {}, "amsgrad": {"amsgrad": True}},
+    "AdamOptimizer": {"": {}},
+    "AdamW": {"": {"weight_decay": 0.04}},
+    "Nadam": {"": {}},
+    "Adamax": {"": {}},
+    "Lamb": {"": {}},
+}
+#: optimizers whose update mixes the elements of a variable, by a norm
+MIXING = {"Lamb"}
+#: classes that count their updates once for each variable when traced: one variable then
+ONE_VARIABLE = {("keras2", "Nadam")}
+#: what a class of an older family does not have under XLA: the fused kernel has no XLA form
+NO_XLA = {("v2", "Adam", "amsgrad")}
+#: classes that take no schedule
+NO_SCHEDULE = {("v2", "Nadam"), ("v1", "AdamOptimizer")}
+
+SHAPES: tuple[tuple[int, ...], ...] = ((1024,), (), (1,), (7,), (3, 5, 7), (0,))
+SMALL_SHAPES: tuple[tuple[int, ...], ...] = ((7,), (2, 3), (1,), ())
+ROWS = (40, 6)
+#: formats that show a step only where it is large
+COARSE = ("float16", "bfloat16")
+#: touched rows of a sparse gradient: out of order, two of them twice
+INDICES = (3, 0, 17, 3, 39, 8, 8, 21)
+REGIMES = ("normal", "tiny", "wide", "cancelling", "zero", "constant", "huge", "subnormal")
+STEPS = 6
+#: of the rate, where there is a rule: the regimes reach beyond either
+BOUNDS = (0.004, 0.05)
+#: the learning rate at each step: changed in mid-run
+RATES = (0.01, 0.01, 0.01, 0.004, 0.004, 0.02)
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """One class of the installed TensorFlow: ``path`` imports it, ``name`` finds its reference."""
+
+    path: str
+    family: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training, stock and patched. ``bounds``: of the rate, or None for no rule.
+
+    ``options`` are the constructor's, under Keras' names. ``bitwise``: whether patched and
+    stock must agree to the bit; where they need not, both must lie in their balls.
+    """
+
+    id: str
+    optimizer: Optimizer
+    options: Mapping[str, Any]
+    dtype: str
+    mode: str
+    layout: str = "dense"
+    shapes: tuple[tuple[int, ...], ...] = SHAPES
+    bounds: tuple[float, float] | None = None
+    schedule: bool = False
+    steps: int = STEPS
+    bitwise: bool = True
+    device: str = "CPU:0"
+    seed: int = 0
+    rates: tuple[float, ...] = field(default=RATES)
+
+    def as_message(self) -> dict[str, Any]:
+        """The case as the worker reads it."""
+        return asdict(self)
+
+
+def planned(
+    optimizers: Iterable[Optimizer],
+    *,
+    quick: bool = False,
+    devices: Iterable[str] = ("CPU:0",),
+    seed: int = 0,
+) -> list[Case]:
+    """The mandatory core for each optimizer and device, in a fixed order."""
+    cases = []
+    for optimizer in optimizers:
+        for variant, extra in VARIANTS.get(optimizer.name, {"": {}}).items():
+            for device in devices:
+                cases += _core(optimizer, variant, extra, device, quick=quick, seed=seed)
+    return cases
+
+
+def _core(
+    optimizer: Optimizer, variant: str, extra: dict[str, Any], device: str, *, quick: bool, seed: int
+) -> list[Case]:
+    """Eager runs are cheap and take the breadth of formats and layouts; traced runs take the forms."""
+    name = optimizer.path + (f"[{variant}]" if variant else "")
+
+    def case(dtype: str, mode: str, layout: str = "dense", **more: Any) -> Case:
+        words = [name, dtype, mode, layout, *(word for word in ("bounds", "schedule") if more.get(word))]
+        words = [word for word in words if word != "dense"]
+        if device != "CPU:0":
+            words.append(device)
+        shapes = SHAPES
+        if layout == "sparse":
+            shapes = (ROWS,)
+        elif (optimizer.family, optimizer.name) in ONE_VARIABLE:
+            shapes = SHAPES[:1]
+        elif optimizer.name in MIXING and dtype in COARSE:
+            shapes = SMALL_SHAPES  # the bound of a sum of n terms grows with n
+        return Case(
+            id="/".join(words).replace("bounds", "clamped"),
+            optimizer=optimizer,
+            options=_options(optimizer.name, dtype, extra) if optimizer.name in VARIANTS else {},
+            dtype=dtype,
+            mode=mode,
+            layout=layout,
+            shapes=shapes,
+            # Grappler's arithmetic moves sparse slots by some ULP, whatever else is in the graph
+            bitwise=not (layout == "sparse" and mode in ("function", "graph")),
+            device=device,
+            seed=seed,
+            rates=tuple(10 * rate for rate in RATES) if dtype in COARSE else RATES,
+            **more,
+        )
+
+    cases = [case("float32", "eager"), case("float32", "eager", bounds=BOUNDS)]
+    if quick:
+        return cases
+    cases += [case(dtype, "eager") for dtype in ("float64", "float16", "bfloat16")]
+    cases += [case("float32", "eager", "sparse"), case("float32", "eager", "sparse", bounds=BOUNDS)]
+    cases += [case("float32", "function"), case("float32", "function", bounds=BOUNDS)]
+    cases.append(case("float32", "function", "sparse"))
+    if (optimizer.family, optimizer.name) not in NO_SCHEDULE:
+        cases.append(case("float64", "function", schedule=True))
+    if (optimizer.family, optimizer.name, variant) not in NO_XLA:
+        cases += [case("float32", "xla"), case("float32", "xla", bounds=BOUNDS)]
+    if optimizer.family == "v1":
+        for layout in ("dense", "sparse"):
+            for kind in ("graph", "graph-ref"):
+                cases += [case("float32", kind, layout), case("float32", kind, layout, bounds=BOUNDS)]
+    return cases
+
+
+def _options(name: str, dtype: str, extra: dict[str, Any]) -> dict[str, Any]:
+    """Hyper-parameters that the format can show: in 8 bits 0.999 is 1, and Adam stands still."""
+    coarse = dtype in COARSE
+    options = {
+        "beta_1": 0.9,
+        "beta_2": 0.99 if coarse else 0.999,
+        "epsilon": 1e-3 if coarse else 1e-7,
+    }
+    return options | extra
+
+
+# ------------------------------------------------------------------------ the numbers
+
+
+def initial(case: Case) -> list[Array]:
+    """Start values of the variables, float64: every third element is 0, so that there the whole
+    tolerance is on the update."""
+    rng = np.random.default_rng([case.seed, 1])
+    values = []
+    for shape in case.shapes:
+        value = np.asarray(rng.standard_normal(shape))
+        value.reshape(-1)[::3] = 0.0
+        values.append(value)
+    return values
+
+
+def gradients(case: Case) -> list[list[Array]]:
+    """Gradients [step][variable], float64; of a sparse variable those of the touched rows."""
+    rng = np.random.default_rng([case.seed, 2])
+    shapes = [(len(INDICES), *ROWS[1:])] if case.layout == "sparse" else case.shapes
+    mixing = case.optimizer.name in MIXING
+    return [[_gradient(rng, shape, t, case.dtype, mixing) for shape in shapes] for t in range(case.steps)]
+
+
+def _gradient(rng: np.random.Generator, shape: tuple[int, ...], t: int, dtype: str, mixing: bool) -> Array:
+    """Element i is of regime i modulo their number; not-a-number comes into the last elements of
+    a long variable at the fourth step."""
+    normal = np.asarray(rng.standard_normal(shape)).reshape(-1)
+    if mixing:  # one element beyond the range would be everybody's
+        return normal.reshape(shape)
+    form = FORMATS[dtype]
+    narrow = form.smallest > 1e-30
+    span = 3.0 if narrow else 12.0
+    by_regime = {
+        "normal": normal,
+        "tiny": normal * (1e-3 if narrow else 1e-8),
+        "wide": np.sign(normal) * 10.0 ** rng.uniform(-span, span / 2, normal.shape),
+        "cancelling": np.abs(normal) * (1 if t % 2 else -1),
+        "zero": np.zeros_like(normal),
+        "constant": np.ones_like(normal),
+        "huge": normal * (50.0 if narrow else 1e15),
+        "subnormal": normal * form.smallest / 8,
+    }
+    choices = np.arange(normal.size) % len(REGIMES)
+    values = np.choose(choices, [by_regime[regime] for regime in REGIMES])
+    if normal.size >= 1000 and t >= 3:
+        values[-24:] = np.tile([np.nan, np.inf, -np.inf], 8)
+    return np.asarray(values).reshape(shape)

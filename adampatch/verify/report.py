@@ -1,0 +1,70 @@
+"""A verification as plain data, in the shape of the contract, and its exit code."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from adampatch.verify import judge
+from adampatch.verify.judge import Verdict
+from adampatch.verify.session import Result
+
+SCHEMA = "adampatch/verify/1"
+
+
+def as_document(result: Result) -> dict[str, Any]:
+    """The report; numbers that are not finite become words, as JSON has none."""
+    verdicts = sorted({verdict.verdict for _, verdict in result.rows})
+    summary: dict[str, Any] = {"planned": len(result.rows)}
+    summary |= {"green": result.count(*judge.GREEN)} | {name: result.count(name) for name in verdicts}
+    summary["max_error_over_bound"] = max((v.error for _, v in result.rows), default=0.0)
+    document = {
+        "schema": SCHEMA,
+        "environment": result.environment,
+        "summary": summary,
+        "not_verified": result.not_verified,
+        "cases": [_row(case, verdict) for case, verdict in result.rows],
+    }
+    return {key: _plain(value) for key, value in document.items()}
+
+
+def _row(case: Any, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "id": case.id,
+        "optimizer": case.optimizer.path,
+        "dtype": case.dtype,
+        "mode": case.mode.split("-")[0],
+        "device": case.device,
+        "verdict": verdict.verdict,
+        "reason": verdict.reason,
+        "max_error_over_bound": verdict.error,
+        "max_ulp": verdict.ulps,
+        "vacuous": verdict.vacuous,
+        "first_divergence": verdict.divergence,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def exit_code(result: Result, max_inconclusive: float = 0.05) -> int:
+    """0 green; 5 an error or nothing run; 1 a mismatch; 4 stock breaks its own model; 3 a device
+    that was required is not there; 6 more inconclusive cases than allowed; in this order."""
+    if result.count(judge.ERROR) or not (result.rows or result.missing_device):
+        return 5
+    if result.count(judge.FAIL):
+        return 1
+    if result.count(judge.MODEL_INVALID):
+        return 4
+    if result.missing_device:
+        return 3
+    if result.count(judge.INCONCLUSIVE) > max_inconclusive * len(result.rows):
+        return 6
+    return 0

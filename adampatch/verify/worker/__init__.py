@@ -1,0 +1,1 @@
+"""The verifier's worker: runs inside the environment that is verified (target side)."""

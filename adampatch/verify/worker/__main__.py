@@ -1,0 +1,163 @@
+"""Serves cases: one JSON request per line on stdin, one JSON answer per line on stdout.
+
+    {"do": "describe"}                     -> versions, devices
+    {"do": "discover"}                     -> the Adam-family optimizers of this environment
+    {"do": "run", "case": {...}, "numbers": FILE.npz, "out": FILE.npz}
+
+Runs with the standard library, NumPy, TensorFlow and adampatch's target side; Python 3.7.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import sys
+import traceback
+
+
+def _numbers(tensor):
+    """An array as bit patterns (unsigned), integers as they are."""
+    import numpy as np
+
+    array = np.asarray(tensor)
+    if array.dtype.kind in "iub":
+        return array
+    return np.ascontiguousarray(array).view(f"u{array.dtype.itemsize}").reshape(array.shape)
+
+
+def _words(error):
+    return "{}: {}".format(type(error).__name__, str(error).strip().split("\n")[0][:300])
+
+
+def _cast(array, dtype):
+    import numpy as np
+    import tensorflow as tf
+
+    with np.errstate(over="ignore"):
+        return np.asarray(array).astype(tf.as_dtype(dtype).as_numpy_dtype)
+
+
+def describe():
+    import numpy as np
+    import tensorflow as tf
+
+    versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "numpy": np.__version__}
+    for name in ("keras", "tf_keras", "tensorflow_addons"):
+        with contextlib.suppress(Exception):  # what is broken is not there
+            versions[name] = __import__(name).__version__
+    devices = [d.name.split("device:")[-1] for d in tf.config.list_logical_devices()]
+    return {"versions": versions, "devices": devices, "machine": platform.machine()}
+
+
+def discover():
+    from adampatch.runtime import bind
+    from adampatch.verify.worker import discovery
+
+    return {"optimizers": discovery.discover(bind().patched)}
+
+
+def run(request):
+    """Trains stock and patched side by side and writes what each step left."""
+    import numpy as np
+    import tensorflow as tf
+
+    case, given = request["case"], np.load(request["numbers"])
+    record = {}
+    with tf.device(case["device"]):
+        told = _run(case, given, record)
+    np.savez(request["out"], **record)
+    return told
+
+
+def _run(case, given, record):
+    from adampatch.runtime import bind
+    from adampatch.verify.worker import discovery, families
+
+    where = case["optimizer"]
+    cls = discovery.module_of(where["path"])
+    kind = families.training_for(where["family"], where["name"], case["mode"])
+    count, steps = len(case["shapes"]), range(1, case["steps"] + 1)
+    start = [_cast(given[f"start/{i}"], case["dtype"]) for i in range(count)]
+    grads = {t: [_cast(given[f"g/{t}/{i}"], case["dtype"]) for i in range(count)] for t in steps}
+    indices = given["indices"].tolist() if "indices" in given else None
+
+    def training(wrap):
+        return kind(
+            wrap(cls), case["options"], case["rates"][0], start, indices, case["mode"], case["schedule"]
+        )
+
+    def note(run, t, arrays):
+        for name, array in arrays.items():
+            record[f"{t}/{run}/{name}"] = _numbers(array)
+
+    def step(which, t):
+        if not case["schedule"]:
+            which.set_learning_rate(case["rates"][t - 1])
+        return which.update(grads[t])
+
+    def emission(run, t, which):
+        rates, alpha = which.emitted()
+        note(run, t, {f"rate/{i}": rate for i, rate in rates.items()})
+        return alpha
+
+    rates, alphas = {}, {}
+    try:
+        stock = training(lambda c: c)
+        states = {0: stock.read()}
+        for t in steps:
+            rates[t] = step(stock, t)
+            states[t] = stock.read()
+    except Exception as error:
+        return {"not_run": "stock itself: " + _words(error)}
+    for t in steps:
+        for i in range(count):
+            record[f"{t}/g/{i}"] = _numbers(grads[t][i])
+    for t, (arrays, _) in states.items():
+        note("stock", t, arrays)
+
+    ours = training(lambda c: bind().patched(c, emit="tensor"))
+    ours.load(states[0])
+    for t in steps:
+        step(ours, t)
+        note("free", t, ours.read()[0])
+    for t in steps:
+        ours.load(states[t - 1])
+        step(ours, t)
+        note("cross", t, ours.read()[0])
+        alphas[t] = emission("cross", t, ours)
+
+    if case["bounds"] is not None:
+        low, high = case["bounds"]
+        rule = {"id": "verify", "match": ["**"], "quantity": "rate", "min": low, "max": high}
+        bounded = training(lambda c: bind({"version": 1, "rules": [rule]}).patched(c, emit="tensor"))
+        for t in steps:
+            bounded.load(states[t - 1])
+            step(bounded, t)
+            note("bounded", t, bounded.read()[0])
+            emission("bounded", t, bounded)
+    return {"rates": rates, "alphas": alphas}
+
+
+def serve(requests, answers):
+    """Answers each request; an error of the user's TensorFlow is an answer too."""
+    for line in requests:
+        request = json.loads(line)
+        try:
+            doing = request["do"]
+            found = {"describe": describe, "discover": discover}.get(doing)
+            answer = found() if found else run(request)
+        except Exception as error:
+            answer = {"error": _words(error), "traceback": traceback.format_exc()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def main():
+    # TensorFlow and others print to stdout; the answers get a descriptor of their own.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    serve(sys.stdin, answers)
+
+
+if __name__ == "__main__":
+    main()

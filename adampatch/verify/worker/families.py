@@ -1,0 +1,306 @@
+"""How each optimizer family is built, stepped, read and set: one class per family.
+
+Touches TensorFlow; valid on Python 3.7.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+#: attributes of Python that a family counts in
+_COUNTERS = ("_u_product_counter",)
+
+
+def dense_or_rows(values, indices, shape):
+    """A gradient as the optimizer gets it: a tensor, or IndexedSlices where `indices` are given."""
+    if indices is None:
+        return values
+    return tf.IndexedSlices(values, tf.constant(indices, tf.int64), tf.constant(shape, tf.int64))
+
+
+def raw(variable):
+    """The tf.Variable of a variable of any family."""
+    value = getattr(variable, "value", None)
+    return value if value is not None and not callable(value) else variable
+
+
+class Family:
+    """One optimizer and its model variables, in eager mode or traced.
+
+    Args:
+        cls: the optimizer's class; options: its constructor's, under Keras' names.
+        start: list of NumPy arrays, the variables' start values in their dtype.
+        indices: rows of the sparse gradient, or None.
+        mode: "eager", "function" or "xla".
+    """
+
+    #: {option's name: this family's name for it}
+    names = {}
+    #: {quantity: attributes or slot names that hold it}
+    slots = {}
+
+    def __init__(self, cls, options, rate, start, indices, mode, schedule):
+        self.indices, self.mode = indices, mode
+        options = {self.names.get(name, name): value for name, value in options.items()}
+        self.w = [self.variable(value, f"w{i}") for i, value in enumerate(start)]
+        self.optimizer = self.make(cls, rate, options, schedule)
+        self.build()
+        self._step = self._traced()
+
+    # -- what families differ in
+
+    def variable(self, value, name):
+        return tf.Variable(value, name=name)
+
+    def make(self, cls, rate, options, schedule):
+        if schedule:
+            rate = self.schedules(cls).ExponentialDecay(rate, decay_steps=2, decay_rate=0.7, staircase=True)
+        return cls(learning_rate=rate, **options)
+
+    def schedules(self, cls):
+        raise NotImplementedError
+
+    def build(self):
+        self.optimizer.build(self.w)
+
+    def apply(self, gradients):
+        self.optimizer.apply_gradients(list(zip(gradients, self.w)))
+
+    def learning_rate(self):
+        """What the optimizer says its learning rate is, a float32 number."""
+        return float(tf.convert_to_tensor(self.optimizer.learning_rate))
+
+    def set_learning_rate(self, rate):
+        self.optimizer.learning_rate = rate
+
+    def own_variables(self):
+        own = self.optimizer.variables
+        return list(own() if callable(own) else own)
+
+    def slot(self, name, i):
+        found = getattr(self.optimizer, name, None)
+        return found[i] if isinstance(found, (list, tuple)) and found else None
+
+    def scalars(self):
+        """{quantity: variable} of what the optimizer keeps once for all variables."""
+        return {}
+
+    # -- the same for all
+
+    def _traced(self):
+        def step(values):
+            with tf.name_scope("step"):
+                pairs = zip(values, self.w)
+                self.apply([dense_or_rows(g, self.indices, list(w.shape)) for g, w in pairs])
+
+        if self.mode == "eager":
+            return step
+        return tf.function(step, jit_compile=self.mode == "xla")
+
+    #: whether the rate of a schedule is told after the update it was for
+    told_late = False
+
+    def update(self, values):
+        """One update with these gradients; returns the learning rate it was made with."""
+        rate = self.learning_rate()
+        self.step(values)
+        return self.learning_rate() if self.told_late else rate
+
+    def step(self, values):
+        self._step([tf.convert_to_tensor(value) for value in values])
+
+    def variables(self):
+        """[(name, variable)]: "w/0", "m/0", ..., and "state/k" for whatever else there is."""
+        named = [(f"w/{i}", w) for i, w in enumerate(self.w)]
+        for i in range(len(self.w)):
+            for quantity, names in sorted(self.slots.items()):
+                found = [s for s in (self.slot(name, i) for name in names) if s is not None]
+                named += [(f"{quantity}/{i}", s) for s in found[:1]]
+        named += sorted(self.scalars().items())
+        seen = set(id(raw(variable)) for _, variable in named)
+        others = [v for v in self.own_variables() if id(raw(v)) not in seen]
+        return named + [(f"state/{k}", v) for k, v in enumerate(others)]
+
+    def read(self):
+        """({name: NumPy array}, counters) of everything an update can change."""
+        arrays = {name: np.array(raw(variable).numpy()) for name, variable in self.variables()}
+        counters = {n: getattr(self.optimizer, n) for n in _COUNTERS if hasattr(self.optimizer, n)}
+        return arrays, counters
+
+    def load(self, state):
+        arrays, counters = state
+        for name, variable in self.variables():
+            raw(variable).assign(arrays[name])
+        for name, value in counters.items():
+            setattr(self.optimizer, name, value)
+
+    def emitted(self):
+        """({variable's number: rate array}, alpha or None) of the last update, where patched."""
+        from adampatch.runtime import effective_rates, snapshot
+
+        rates = effective_rates(self.optimizer)
+        by_name = {name.split("/")[-1]: rate for name, rate in rates.items()}
+        found = {i: by_name[f"w{i}"] for i in range(len(self.w)) if f"w{i}" in by_name}
+        return found, snapshot(self.optimizer)["alpha"]
+
+
+class Keras3(Family):
+    slots = {"m": ("_momentums", "_m"), "v": ("_velocities",), "vhat": ("_velocity_hats",), "u": ("_u",)}
+
+    def variable(self, value, name):
+        import keras
+
+        return keras.Variable(value, dtype=str(value.dtype), name=name)
+
+    def schedules(self, cls):
+        import keras
+
+        return keras.optimizers.schedules
+
+    def scalars(self):
+        product = getattr(self.optimizer, "_u_product", None)
+        return {} if product is None else {"product": product}
+
+
+class Keras2(Keras3):
+    told_late = True
+
+    def variable(self, value, name):
+        return tf.Variable(value, name=name)
+
+    def schedules(self, cls):
+        root = cls.__mro__[-2].__module__.split(".")[0]
+        for base in cls.__mro__:
+            root = base.__module__.split(".")[0]
+            if root in ("tf_keras", "keras"):
+                break
+        return __import__(root + ".optimizers", fromlist=["schedules"]).schedules
+
+
+class OptimizerV2(Keras2):
+    told_late = False
+    slots = {"m": ("m",), "v": ("v",), "vhat": ("vhat",)}
+
+    def build(self):
+        self.optimizer._create_all_weights(self.w)
+
+    def schedules(self, cls):
+        if any(base.__module__.startswith("tensorflow.python.keras") for base in cls.__mro__):
+            from tensorflow.python.keras.optimizer_v2 import learning_rate_schedule
+
+            return learning_rate_schedule
+        return Keras2.schedules(self, cls)
+
+    def learning_rate(self):
+        rate = self.optimizer._get_hyper("learning_rate")
+        # Nadam's `decay` is that of its momentum schedule, so `_decayed_lr` is not what it uses
+        return float(self.optimizer._decayed_lr(tf.float32) if callable(rate) else tf.convert_to_tensor(rate))
+
+    def slot(self, name, i):
+        if name not in self.optimizer.get_slot_names():
+            return None
+        return self.optimizer.get_slot(self.w[i], name)
+
+    def scalars(self):
+        cache = getattr(self.optimizer, "_m_cache", None)
+        return {} if cache is None else {"product": cache}
+
+
+class OptimizerV2Adamax(OptimizerV2):
+    slots = {"m": ("m",), "u": ("v",)}
+
+
+class V1(Family):
+    names = {"beta_1": "beta1", "beta_2": "beta2"}
+    slots = {"m": ("m",), "v": ("v",)}
+
+    def make(self, cls, rate, options, schedule):
+        self.rate = tf.Variable(rate, dtype=tf.float32, name="rate")
+        return cls(learning_rate=lambda: self.rate, **options)
+
+    def build(self):
+        self.optimizer._create_slots(self.w)
+
+    def learning_rate(self):
+        return float(self.rate)
+
+    def set_learning_rate(self, rate):
+        self.rate.assign(rate)
+
+    def slot(self, name, i):
+        return self.optimizer.get_slot(self.w[i], name)
+
+    def scalars(self):
+        return dict(zip(("beta_1_power", "beta_2_power"), self.optimizer._get_beta_accumulators()))
+
+
+class V1Graph(V1):
+    """The same in a graph of its own, run by a Session; mode "graph" or "graph-ref"."""
+
+    def __init__(self, cls, options, rate, start, indices, mode, schedule):
+        self.graph = tf.Graph()
+        with self.graph.as_default():
+            V1.__init__(self, cls, options, rate, start, indices, mode, schedule)
+            self._named = self.variables()
+            self._slots = [tf.compat.v1.placeholder(v.dtype.base_dtype, v.shape) for _, v in self._named]
+            pairs = zip(self._named, self._slots)
+            self._loads = [tf.compat.v1.assign(v, slot).op for (_, v), slot in pairs]
+            self._rate_slot = tf.compat.v1.placeholder(tf.float32, [])
+            self._set_rate = tf.compat.v1.assign(self.rate, self._rate_slot).op
+            self.session = tf.compat.v1.Session(graph=self.graph)
+            self.session.run(tf.compat.v1.global_variables_initializer())
+        self._told = {}
+
+    def variable(self, value, name):
+        return tf.compat.v1.get_variable(name, initializer=value, use_resource=self.mode == "graph")
+
+    def make(self, cls, rate, options, schedule):
+        self.rate = tf.compat.v1.get_variable("rate", initializer=np.float32(rate), use_resource=True)
+        # a reference variable's optimizer reads it as a tensor, not by calling it
+        return cls(learning_rate=tf.identity(self.rate), **options)
+
+    def _traced(self):
+        shapes = [list(w.shape) for w in self.w]
+        if self.indices is not None:
+            shapes = [[len(self.indices)] + shape[1:] for shape in shapes]
+        self._feeds = [tf.compat.v1.placeholder(w.dtype.base_dtype, s) for w, s in zip(self.w, shapes)]
+        pairs = zip(self._feeds, self.w)
+        self._train = self.optimizer.apply_gradients(
+            [(dense_or_rows(g, self.indices, list(w.shape)), w) for g, w in pairs]
+        )
+
+    def step(self, values):
+        from adampatch.runtime import graph_tensors
+
+        told = {
+            name: {what: tensor for what, tensor in found.items() if what in ("rate", "alpha")}
+            for name, found in graph_tensors.tensors(self.graph).items()
+        }
+        _, self._told = self.session.run([self._train, told], dict(zip(self._feeds, values)))
+
+    def learning_rate(self):
+        return float(self.session.run(self.rate))
+
+    def set_learning_rate(self, rate):
+        self.session.run(self._set_rate, {self._rate_slot: rate})
+
+    def read(self):
+        return self.session.run(dict(self._named)), {}
+
+    def load(self, state):
+        feeds = {slot: state[0][name] for (name, _), slot in zip(self._named, self._slots)}
+        self.session.run(self._loads, feeds)
+
+    def emitted(self):
+        rates = {int(name.split("/")[-1][1:]): found["rate"] for name, found in self._told.items()}
+        alphas = [float(found["alpha"]) for found in self._told.values()]
+        alpha = next((a for a in alphas if a == a), None)
+        return rates, alpha
+
+
+def training_for(family, name, mode):
+    """The class of trainings for an optimizer of `family` called `name` in `mode`."""
+    if family == "v1":
+        return V1Graph if mode.startswith("graph") else V1
+    if family == "v2" and name == "Adamax":
+        return OptimizerV2Adamax
+    return {"v2": OptimizerV2, "keras2": Keras2, "keras3": Keras3}[family]
