@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from adampatch.cli import options
-from adampatch.cli.inventory import print_inventory
+from adampatch.cli.inventory import place_of, print_inventory
 from adampatch.cli.options import plural
 
 
@@ -120,9 +120,9 @@ def _closing(
 
 
 def _left_alone(document: dict[str, Any], unreadable: set[str]) -> list[tuple[str, str, str]]:
-    """(path, ":line" or nothing, reason) of all that was refused or could not be read."""
+    """(path, its ":place" or nothing, reason) of all that was refused or could not be read."""
     refused = [
-        (item["path"], f":{item['line']}", item["reason"])
+        (item["path"], f":{place_of(item)}", item["reason"])
         for item in (*document["classes"], *document["uses"])
         if item["reason"]
     ]

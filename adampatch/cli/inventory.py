@@ -32,14 +32,19 @@ def print_inventory(document: dict[str, Any], verbose: int = 0) -> None:
         for item in classes:
             _class(item)
         for use in found_uses:
-            place = f"{use['line']}:{use['col']}"
+            place = f"{place_of(use)}:{use['col']}"
             click.echo(f"  {place:>7}  {use['spelling']}  {_status(use['status'])}  {use['resolved']}")
     for skipped in document["files"]["skipped"]:
         click.echo(f"{styled('left out', fg='yellow')}  {skipped['path']}: {skipped['reason']}")
 
 
+def place_of(item: dict[str, Any]) -> str:
+    """Where a class or a use is in its file: the line, in a notebook after its cell."""
+    return str(item["line"]) if item["cell"] is None else f"cell {item['cell']}:{item['line']}"
+
+
 def _class(item: dict[str, Any]) -> None:
-    click.echo(f"  {item['line']:>7}  class {item['name']}  {_status(item['status'])}  {item['family']}")
+    click.echo(f"  {place_of(item):>7}  class {item['name']}  {_status(item['status'])}  {item['family']}")
     if item["reason"] and not item["sites"]:
         click.echo(f"{'':11}{item['reason']}")
     for site in item["sites"]:

@@ -16,10 +16,13 @@ from adampatch import __version__
 from adampatch.analysis.sites import reason_text
 from adampatch.errors import AdampatchError
 from adampatch.project.changes import Change, RuntimeFile, write_changes
+from adampatch.project.discovery import NOTEBOOK_SUFFIX
 from adampatch.project.ignoring import default_excludes
+from adampatch.project.notebook import Notebook
+from adampatch.project.notebook_edits import rewritten_notebook, unpatched_notebook
 from adampatch.project.scan import FileScan, Scan, import_line, namespace_members
 from adampatch.project.text import SourceText, Unreadable
-from adampatch.rewrite.edits import plan
+from adampatch.rewrite.edits import Plan, plan
 from adampatch.rewrite.source import GuardFailed, rewritten, unpatched
 
 _MARK = "What patched code calls; written by adampatch"
@@ -58,15 +61,13 @@ def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
             modules.add(runtime)
         if not edits.edits:
             continue
-        if _imports_ours(file):
-            edits = replace(edits, import_line="")
         try:
-            new = rewritten(file.text.text, edits)
+            after = _rewritten(file, edits)
         except GuardFailed as error:
             _refuse(file, error.why)
             continue
         modules.add(runtime)
-        changes.append(Change(file.source.relative, file.text.data, file.text.encode(new), _sites(file)))
+        changes.append(Change(file.source.relative, file.text.data, after, _sites(file)))
     files = [RuntimeFile(module, _runtime_module(scan.root, module, rules)) for module in sorted(modules)]
     changed = [f for f in files if _bytes(scan.root / f.relative) != f.data]
     return Outcome(scan, changes, changed)
@@ -104,10 +105,12 @@ def diff(outcome: Outcome) -> str:
     return "".join(pieces)
 
 
-def without_ours(data: bytes) -> bytes | None:
+def without_ours(relative: str, data: bytes) -> bytes | None:
     """The bytes of a file edited since it was patched, our calls taken out; None when that
     fails. For ``revert``."""
     try:
+        if relative.endswith(NOTEBOOK_SUFFIX):
+            return unpatched_notebook(Notebook.from_bytes(data, relative))
         text = SourceText.from_bytes(data)
         return text.encode(unpatched(text.text))
     except (Unreadable, GuardFailed):
@@ -115,6 +118,14 @@ def without_ours(data: bytes) -> bytes | None:
 
 
 # ------------------------------------------------------------------------ the pieces
+
+
+def _rewritten(file: FileScan, edits: Plan) -> bytes:
+    if isinstance(file.text, Notebook):
+        return rewritten_notebook(file.text, edits)
+    if _imports_ours(file):
+        edits = replace(edits, import_line="")
+    return file.text.encode(rewritten(file.text.text, edits))
 
 
 def _diff(relative: str, before: bytes, after: bytes) -> list[str]:
@@ -131,13 +142,17 @@ def _lines(data: bytes) -> list[str]:
 
 
 def _sites(file: FileScan) -> list[dict[str, Any]]:
+    def place(line: int) -> dict[str, int]:
+        cell, within = file.text.place(line)
+        return {"line": within} if cell is None else {"cell": cell, "line": within}
+
     sites = [
-        {"class": c.name, "method": s.method, "line": s.line, "kind": s.kind}
+        {"class": c.name, "method": s.method, **place(s.line), "kind": s.kind}
         for c in file.classes
         for s in c.sites
         if s.status == "patchable"
     ]
-    return sites + [{"use": u.spelling, "line": u.line} for u in file.uses if u.status == "patchable"]
+    return sites + [{"use": u.spelling, **place(u.line)} for u in file.uses if u.status == "patchable"]
 
 
 def _refuse(file: FileScan, why: str) -> None:

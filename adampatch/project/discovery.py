@@ -24,15 +24,18 @@ from adampatch.project.settings import Settings
 
 PYTHON_SUFFIXES = (".py", ".pyw")
 NOTEBOOK_SUFFIX = ".ipynb"
-NOTEBOOK_REASON = "notebooks are not supported yet"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A Python file: its absolute path, and its path from the root with "/"."""
+    """A Python file or a notebook: its absolute path, and its path from the root with "/"."""
 
     path: Path
     relative: str
+
+    @property
+    def is_notebook(self) -> bool:
+        return self.relative.endswith(NOTEBOOK_SUFFIX)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Discovery:
 
 
 def discover(paths: Sequence[str | os.PathLike[str]], exclude: Sequence[str] = ()) -> Discovery:
-    """Finds the Python files below `paths`.
+    """Finds the Python files and notebooks below `paths`.
 
     A file given by name is always taken. Below a directory, what .gitignore files (up to the top of the
     git work tree), `exclude` (globs relative to the root), `[tool.adampatch] exclude` and the default
@@ -95,7 +98,7 @@ def _check_argument(given: str | os.PathLike[str], path: Path) -> None:
     elif not path.is_file():
         raise AdampatchError(given, "is not a regular file; name a Python file or a directory")
     elif path.suffix not in (*PYTHON_SUFFIXES, NOTEBOOK_SUFFIX) and not _is_script(path):
-        raise AdampatchError(given, "is not a Python file; name a .py file or a directory")
+        raise AdampatchError(given, "is not a Python file; name a .py or .ipynb file, or a directory")
 
 
 def _is_script(path: Path) -> bool:
@@ -148,10 +151,7 @@ class _Search:
 
     def take(self, path: str, is_link: bool) -> None:
         relative = self._relative(path)
-        if path.endswith(NOTEBOOK_SUFFIX):
-            if _mentions_adam(path):
-                self.skipped[relative] = NOTEBOOK_REASON
-        elif not is_link:
+        if not is_link:
             self.files[relative] = path
         elif not os.path.realpath(path).startswith(with_separator(Path(self.real_root))):
             if _mentions_adam(path):

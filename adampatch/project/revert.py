@@ -21,7 +21,7 @@ from adampatch.project.manifest import (
     remove_directory,
 )
 
-Unpatch = Callable[[bytes], "bytes | None"]
+Unpatch = Callable[[str, bytes], "bytes | None"]
 
 _NO_ORIGINAL = f"its original in {DIRECTORY}/original is missing or damaged; restore it from version control"
 _DELETED = "was deleted since it was patched; --force brings the original back"
@@ -68,8 +68,8 @@ def find_root(path: str | os.PathLike[str]) -> Path:
 def revert(root: str | os.PathLike[str], force: bool = False, unpatch: Unpatch | None = None) -> RevertReport:
     """Restores the files that `write_changes` changed below `root`, and removes what it added.
 
-    unpatch: takes the bytes of a file that was edited since and gives them without our calls, or None
-        where that fails; bytes without our calls must come back as they are.
+    unpatch: takes the relative path and the bytes of a file that was edited since and gives the bytes
+        without our calls, or None where that fails; bytes without our calls must come back as they are.
     force: restore the original over edits and bring deleted files back.
 
     `.adampatch/` goes when all is back; otherwise it keeps what is still needed.
@@ -148,7 +148,7 @@ class _Revert:
     def _plan_unpatched(
         self, relative: str, entry: FileEntry, disk: bytes, reason: str
     ) -> tuple[bytes, bool] | None:
-        stock = None if self.unpatch is None else self.unpatch(disk)
+        stock = None if self.unpatch is None else self.unpatch(relative, disk)
         if stock is None:
             self._refuse(relative, reason)
             return None

@@ -14,20 +14,23 @@ import gast
 from adampatch.analysis.classes import ClassReport, Hierarchy, reports
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import Use, uses
-from adampatch.project.discovery import NOTEBOOK_SUFFIX, Source, discover
+from adampatch.project.discovery import Source, discover
+from adampatch.project.notebook import Notebook
 from adampatch.project.prefilter import mentions_adam
 from adampatch.project.text import SourceText, Unreadable
 
+_LINES = re.compile(r"\(lines? (\d+)(?: and (\d+))?\)$")
 _SKIP = re.compile(r"#\s*adampatch:\s*skip\b")
 _RUNTIME_FILE = "_adampatch.py"
 
 
 @dataclass
 class FileScan:
-    """One parsed file: its text, what was found in it."""
+    """One parsed file: its text, what was found in it. Lines, here and in reports, are those of
+    ``text.text``; ``text.place`` says where in a notebook they are."""
 
     source: Source
-    text: SourceText
+    text: SourceText | Notebook
     module: Module
     classes: list[ClassReport] = field(default_factory=list)
     uses: list[Use] = field(default_factory=list)
@@ -56,7 +59,7 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
     file that cannot be read or parsed is named in ``skipped`` and stops nothing."""
     found = discover(paths, exclude)
     skipped = [(s.path, s.reason) for s in found.skipped]
-    unreadable = [path for path, _ in skipped if path.endswith(NOTEBOOK_SUFFIX)]
+    unreadable: list[str] = []
     result = Scan(found.root, len(found.sources), [], skipped, unreadable)
     todo = [source for source in found.sources if source.path.name != _RUNTIME_FILE]
     names: frozenset[bytes] = frozenset()
@@ -65,7 +68,8 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
         if not read:
             break
         result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
-        hierarchy = Hierarchy(f.module for f in result.files)
+        # other files cannot import from a notebook
+        hierarchy = Hierarchy(f.module for f in result.files if not f.source.is_notebook)
         for file in read:
             try:
                 _look_into(file, hierarchy, adaptive)
@@ -94,27 +98,47 @@ def _read(
         if unreadable:
             result.unreadable.append(source.relative)
 
+    def of_interest(data: bytes) -> bool:
+        return any(n in data for n in names) if names else mentions_adam(data)
+
     for source in sources:
         try:
             data = source.path.read_bytes()
-            if not (mentions_adam(data) if not names else any(n in data for n in names)):
+            if not of_interest(data):
                 others.append(source)
                 continue
-            text = SourceText.from_bytes(data, source.path)
+            text = _text(source, data)
+            if isinstance(text, Notebook) and not of_interest(text.code):
+                others.append(source)  # only its prose and its outputs have such words
+                continue
             module = Module.parse(text.text, source.relative, _package(result.root, source))
         except OSError as error:
             skip(source, f"cannot be read ({error.strerror})")
         except Unreadable as error:
             skip(source, error.reason)
         except SyntaxError as error:
-            line = f" (line {error.lineno})" if error.lineno else ""
-            skip(source, f"does not parse as Python 3: {error.msg}{line}")
+            skip(source, f"does not parse as Python 3: {_where(error)}")
         else:
-            if _SKIP.search(module.line_text(1)):
+            notebook = text if isinstance(text, Notebook) else None
+            if _SKIP.search(notebook.first_line if notebook else module.line_text(1)):
                 skip(source, "# adampatch: skip", unreadable=False)
-            else:
-                files.append(FileScan(source, text, module))
+                continue
+            files.append(FileScan(source, text, module))
+            for cell in notebook.unparsed if notebook else ():
+                if of_interest(cell.text.encode("utf-8", "replace")):
+                    skip(source, f"cell {cell.number} does not parse as Python 3: {_where(cell.code.error)}")
     return files, others
+
+
+def _text(source: Source, data: bytes) -> SourceText | Notebook:
+    if source.is_notebook:
+        return Notebook.from_bytes(data, source.path)
+    return SourceText.from_bytes(data, source.path)
+
+
+def _where(error: SyntaxError | None) -> str:
+    line = getattr(error, "lineno", None)
+    return f"{getattr(error, 'msg', error)}{f' (line {line})' if line else ''}"
 
 
 def _look_into(file: FileScan, hierarchy: Hierarchy, adaptive: bool) -> None:
@@ -126,6 +150,8 @@ def _look_into(file: FileScan, hierarchy: Hierarchy, adaptive: bool) -> None:
 def _package(root: Path, source: Source) -> str:
     """The dotted package of a file as far as the root shows it, for relative imports."""
     parts: list[str] = []
+    if source.is_notebook:
+        return ""  # a kernel runs it as a script, wherever it lies
     folder = source.path.parent
     while (folder / "__init__.py").exists() and folder != folder.parent:
         parts.append(folder.name)
@@ -164,6 +190,8 @@ def namespace_members(files: Iterable[FileScan]) -> frozenset[str]:
     }
     found = set()
     for file in files:
+        if file.source.is_notebook:
+            continue
         relative = any(isinstance(n, gast.ImportFrom) and n.level for n in gast.walk(file.module.tree))
         name = file.source.relative.removesuffix(".py").replace("/", ".")
         script = "__main__" in file.text.text
@@ -190,26 +218,29 @@ def as_document(
     def word(status: str) -> str:
         return patchable if status == "patchable" else status
 
+    def place(file: FileScan, line: int) -> dict[str, Any]:
+        cell, within = file.text.place(line)
+        return {"cell": cell, "line": within}
+
     classes: list[dict[str, Any]] = [
         {
             "path": file.source.relative,
-            "cell": None,
-            "line": report.line,
+            **place(file, report.line),
             "name": report.name,
             "family": report.family,
             "bases": list(report.bases),
             "status": word(report.status),
-            "reason": report.reason,
+            "reason": _placed(file, report.reason, report.line),
             "sites": [
                 {
                     "method": site.method,
-                    "line": site.line,
+                    "line": file.text.place(site.line)[1],
                     "kind": site.kind,
                     "rate": site.rate,
                     "direction": site.direction,
                     "decay": site.decay,
                     "status": word(site.status),
-                    "reason": site.reason,
+                    "reason": _placed(file, site.reason, report.line),
                 }
                 for site in report.sites
             ],
@@ -220,13 +251,12 @@ def as_document(
     found_uses = [
         {
             "path": file.source.relative,
-            "cell": None,
-            "line": use.line,
+            **place(file, use.line),
             "col": use.col,
             "spelling": use.spelling,
             "resolved": use.resolved,
             "status": word(use.status),
-            "reason": use.reason,
+            "reason": _placed(file, use.reason, use.line),
         }
         for file in result.files
         for use in file.uses
@@ -250,6 +280,20 @@ def as_document(
             "findings": 0,
         },
     }
+
+
+def _placed(file: FileScan, reason: str | None, line: int) -> str | None:
+    """A reason with the lines at its end as a reader counts them: within their cells, which are
+    named unless all is in the cell of ``line``."""
+    found = _LINES.search(reason or "")
+    if reason is None or found is None:
+        return reason
+    places = [file.text.place(int(number)) for number in found.groups() if number]
+    if {cell for cell, _ in places} == {file.text.place(line)[0]}:
+        words = f"line{'s' if len(places) > 1 else ''} " + " and ".join(str(within) for _, within in places)
+    else:
+        words = " and ".join(f"cell {cell}, line {within}" for cell, within in places)
+    return f"{reason[: found.start()]}({words})"
 
 
 def import_line(file: FileScan, in_package: bool = False) -> tuple[str, str]:

@@ -88,8 +88,12 @@ class SourceText:
                 path,
                 f"would not be written back byte for byte in its encoding {encoding}; save it as UTF-8",
             )
-        text, newline, mixed = _normalise(exact)
+        text, newline, mixed = normalise(exact)
         return cls(path, data, text, encoding, bom, newline, mixed)
+
+    def place(self, line: int) -> tuple[int | None, int]:
+        """(None, line): where a line of `text` is; a notebook has a cell there."""
+        return None, line
 
     def encode(self, new_text: str) -> bytes:
         """The bytes of `new_text` with this file's BOM, encoding and newlines.
@@ -109,7 +113,7 @@ class SourceText:
         return codecs.BOM_UTF8 + body if self.bom else body
 
 
-def _normalise(exact: str) -> tuple[str, str, bool]:
+def normalise(exact: str) -> tuple[str, str, bool]:
     """(text, newline, mixed) of a decoded file."""
     crlf = exact.count("\r\n")
     counts = {"\n": exact.count("\n") - crlf, "\r\n": crlf, "\r": exact.count("\r") - crlf}

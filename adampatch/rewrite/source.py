@@ -27,9 +27,9 @@ class GuardFailed(Exception):
 
 
 def rewritten(text: str, plan: Plan) -> str:
-    """The text with the plan's edits. Raises GuardFailed when an edit cannot be placed or a
-    guard does not hold."""
-    if not plan.edits:
+    """The text with the plan's edits and its import. Raises GuardFailed when an edit cannot be
+    placed or a guard does not hold."""
+    if not plan.edits and not plan.import_line:
         return text
     try:
         module = cst.parse_module(text)

@@ -24,7 +24,7 @@ from adampatch.project.revert import RevertReport, find_root, revert
 MARK = b"# patched\n"
 
 
-def unpatch(data: bytes) -> bytes | None:
+def unpatch(relative: str, data: bytes) -> bytes | None:
     return None if b"broken" in data else data.replace(MARK, b"")
 
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adampatch.errors import AdampatchError
-from adampatch.project.discovery import NOTEBOOK_REASON, Skipped, discover
+from adampatch.project.discovery import Skipped, discover
 from adampatch.project.prefilter import mentions_adam
 
 
@@ -135,19 +135,20 @@ def test_link_to_a_file_of_the_root_that_is_not_found_otherwise(tmp_path: Path) 
     assert found(tmp_path) == ["a.py"]
 
 
-def test_notebooks_are_named_when_they_mention_adam(tmp_path: Path) -> None:
-    (tmp_path / "a.ipynb").write_text('{"source": ["Adam()"]}')
-    (tmp_path / "b.ipynb").write_text("{}")
-    result = discover([tmp_path])
-    assert (result.sources, result.skipped) == ([], [Skipped("a.ipynb", NOTEBOOK_REASON)])
+def test_notebooks_are_sources_but_their_checkpoints_are_not(tmp_path: Path) -> None:
+    tree(tmp_path, "a.py", "b.ipynb", ".ipynb_checkpoints/b-checkpoint.ipynb")
+    assert [(source.relative, source.is_notebook) for source in discover([tmp_path]).sources] == [
+        ("a.py", False),
+        ("b.ipynb", True),
+    ]
 
 
 def test_paths_that_cannot_be_used(tmp_path: Path) -> None:
     tree(tmp_path, "model.pb", "script")
     for name, message in [
         ("no.py", "does not exist; name a Python file or a directory"),
-        ("model.pb", "is not a Python file; name a .py file or a directory"),
-        ("script", "is not a Python file; name a .py file or a directory"),
+        ("model.pb", "is not a Python file; name a .py or .ipynb file, or a directory"),
+        ("script", "is not a Python file; name a .py or .ipynb file, or a directory"),
     ]:
         with pytest.raises(AdampatchError) as caught:
             discover([tmp_path / name])
