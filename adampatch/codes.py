@@ -148,6 +148,13 @@ CODES: dict[str, Code] = {
         "from tf_keras import layers; model.compile('adam')",
         "import tf_keras as a module, or give the optimizer as an instance",
     ),
+    "AP221": Code(
+        "the step is written in another file",
+        "The update calls a helper that a base class in another file defines, and the helper writes the "
+        "variable. What is to be changed is then not in the class's own file.",
+        "class Fork(shared.Base): def _resource_apply_dense(...): return self._step(var, m_t, v_t)",
+        "let the helper return the step, and write the variable in the class's own method",
+    ),
     "AP230": Code(
         "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"
     ),

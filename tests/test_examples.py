@@ -1,6 +1,7 @@
 """Every example, as a user meets it: train, patch, train, patch again, revert. All in subprocesses."""
 
 import hashlib
+import json
 import os
 import runpy
 import shlex
@@ -16,7 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 # Fewer updates than the defaults: bits that differ do so from the first updates on.
-TRAINING = {"keras3_fit": ["--epochs", "2"], "tf1_session": ["--steps", "60"]}
+TRAINING = {
+    "keras3_fit": ["--epochs", "2"],
+    "tf1_session": ["--steps", "60"],
+    "v2_fork": ["--steps", "40"],
+}
+CHANGED = {"keras3_fit": ["train.py"], "tf1_session": ["train.py"], "v2_fork": ["adamw.py"]}
 
 
 def execute(*command, cwd):
@@ -58,7 +64,8 @@ def test_every_example_is_indexed():
     for example in TRAINING:
         assert f"({example}/)" in index
         assert (EXAMPLES / example / "README.md").is_file()
-        assert "adampatch" not in (EXAMPLES / example / "train.py").read_text(encoding="utf-8")
+        for script in (EXAMPLES / example).glob("*.py"):
+            assert "adampatch" not in script.read_text(encoding="utf-8")
 
 
 @pytest.mark.tensorflow
@@ -66,6 +73,8 @@ def test_every_example_is_indexed():
 def test_patched_training_gives_the_same_bits_and_revert_the_same_bytes(example, tmp_path):
     if example == "keras3_fit":
         pytest.importorskip("sklearn")
+    if example == "v2_fork":
+        pytest.importorskip("tf_keras")
     project = tmp_path / example
     shutil.copytree(EXAMPLES / example, project, ignore=shutil.ignore_patterns("__pycache__"))
     before = fingerprint(project)
@@ -75,7 +84,9 @@ def test_patched_training_gives_the_same_bits_and_revert_the_same_bytes(example,
 
     execute("-m", "adampatch", "apply", project, cwd=tmp_path)
     patched = fingerprint(project)
-    assert patched["train.py"] != before["train.py"]
+    assert [path for path in before if patched[path] != before[path] and path.endswith(".py")] == CHANGED[
+        example
+    ]
     assert "_adampatch.py" in patched
 
     execute("train.py", *TRAINING[example], "--weights", tmp_path / "patched.npz", cwd=project)
@@ -86,6 +97,38 @@ def test_patched_training_gives_the_same_bits_and_revert_the_same_bytes(example,
 
     execute("-m", "adampatch", "revert", project, cwd=tmp_path)
     assert fingerprint(project) == before
+
+
+def test_every_site_of_the_fork_is_patched_and_its_decay_is_seen(tmp_path):
+    project = tmp_path / "v2_fork"
+    shutil.copytree(EXAMPLES / "v2_fork", project, ignore=shutil.ignore_patterns("__pycache__"))
+    found = json.loads(execute("-m", "adampatch", "apply", project, "--format", "json", cwd=tmp_path))
+    (fork,) = found["classes"]
+    assert (fork["name"], fork["family"], fork["status"]) == ("AdamW", "v2", "patched")
+    kinds = [(site["method"], site["kind"], site["status"], site["decay"]) for site in fork["sites"]]
+    assert kinds == [
+        ("_resource_apply_dense", "fused", "patched", None),
+        ("_resource_apply_dense", "fused", "patched", None),
+        ("_resource_apply_dense", "open", "patched", "wd_t*var"),
+        ("_resource_apply_sparse", "sparse", "patched", "(wd_t*var if self._decays(var) else 0)"),
+    ]
+    assert found["summary"]["refused"] == 0
+    assert found["changed"] == ["_adampatch.py", "adamw.py"]
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize(
+    "options", [["--amsgrad"], ["--weight-decay", "0"], ["--amsgrad", "--weight-decay", "0"]]
+)
+def test_every_branch_of_the_fork_gives_the_same_bits(options, tmp_path):
+    pytest.importorskip("tf_keras")
+    project = tmp_path / "v2_fork"
+    shutil.copytree(EXAMPLES / "v2_fork", project, ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["train.py", "--steps", "30", *options, "--weights"]
+    execute(*command, tmp_path / "stock.npz", cwd=project)
+    execute("-m", "adampatch", "apply", project, cwd=tmp_path)
+    execute(*command, tmp_path / "patched.npz", cwd=project)
+    assert arrays(tmp_path / "patched.npz") == arrays(tmp_path / "stock.npz")
 
 
 @pytest.mark.tensorflow

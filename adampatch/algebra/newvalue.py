@@ -2,71 +2,110 @@
 
 from __future__ import annotations
 
-from adampatch.algebra.expression import Const, Expr, Leaf, Op, Role
+from dataclasses import dataclass
+
+from adampatch.algebra.expression import Const, Expr, Leaf, Op, Role, is_const, negated
 from adampatch.algebra.parity import Facts, Parity
 from adampatch.algebra.separation import NotSeparable
 
 
-def step_of_new_value(new_value: Expr, facts: Facts) -> tuple[Expr, int, tuple[tuple[Op, int], ...]]:
-    """The smallest expression that holds the whole gradient-fed term of a new value.
+@dataclass(frozen=True)
+class Step:
+    """One way to see a step in a new value: ``w <- ... + sign * update``, terms beside it
+    untouched. It is operand ``index`` of ``parent`` (None: the whole new value); ``decay`` is
+    what the terms beside it take off the variable (None: nothing)."""
+
+    update: Expr
+    sign: int
+    parent: Op | None
+    index: int
+    decay: Expr | None
+
+
+def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Step, ...]:
+    """The expressions that hold the whole gradient-fed term of a new value, smallest first.
 
     ``new_value`` is what a write makes of the variable: ``w - U``, ``w + U``, ``w*(1-d) - U``.
-    Returns ``(U, sign, path)``: the write is ``w <- ... + sign * U``, terms beside U untouched,
-    and ``path`` leads from ``new_value`` to U by (operation, operand index). Raises
-    NotSeparable when the variable does not come through with coefficient 1 (or 1 minus an
-    even scalar, which is decay).
+    Raises NotSeparable when the variable does not come through with coefficient 1 (or 1 minus
+    an even scalar, which is decay).
     """
-    node, sign = new_value, 1
-    beside: list[tuple[Expr, int]] = []
-    path: list[tuple[Op, int]] = []
-    while isinstance(node, Op):
+    node, sign, parent, index = new_value, 1, None, 0
+    whole, decay = 0, None
+    found: list[Step] = []
+    while True:
+        if whole == 1:
+            found.append(Step(node, sign, parent, index, decay))
+        if not isinstance(node, Op):
+            break
+        parent, index = node, 0
         if node.name in ("add", "sub", "scatter"):
             fed = [facts.content(a).gradient for a in node.args]
             if fed.count(True) != 1:
                 break
             index = fed.index(True)
             flips = node.name == "sub"
-            beside.append((node.args[1 - index], -sign if flips and index == 0 else sign))
+            beside, beside_sign = node.args[1 - index], -sign if flips and index == 0 else sign
+            if facts.parity(beside) not in (Parity.ODD, Parity.ANY):
+                found.clear()
+                break
+            whole += _whole_variables(beside, beside_sign)
+            decay = _sum(decay, _taken_off(beside, beside_sign))
             sign = -sign if flips and index == 1 else sign
-        elif node.name in ("identity", "cast") and not beside:
-            index = 0
-        else:
+            if whole != 1:
+                found.clear()
+        elif node.name not in ("identity", "cast") or whole:
             break
-        path.append((node, index))
         node = node.args[index]
-    if not _passes_variable_through(beside, facts):
+    if not found:
         raise NotSeparable("AP208", "the variable is set, not stepped from its old value", new_value)
-    return node, sign, tuple(path)
+    return tuple(reversed(found))
 
 
-def _passes_variable_through(beside: list[tuple[Expr, int]], facts: Facts) -> bool:
-    """Whether the terms beside the step are the variable itself, plus decay of it."""
-    whole = 0
-    for term, sign in beside:
-        whole += _whole_variables(term, sign, facts)
-        if facts.parity(term) not in (Parity.ODD, Parity.ANY):
-            return False
-    return whole == 1
-
-
-def _whole_variables(term: Expr, sign: int, facts: Facts) -> int:
+def _whole_variables(term: Expr, sign: int) -> int:
     """How often the variable stands in ``term`` with coefficient 1; decay terms are 0."""
     if isinstance(term, Leaf):
         return sign if term.role is Role.VARIABLE else 0
     if isinstance(term, Op):
         if term.name in ("add", "sub"):
             second = -sign if term.name == "sub" else sign
-            return _whole_variables(term.args[0], sign, facts) + _whole_variables(term.args[1], second, facts)
+            return _whole_variables(term.args[0], sign) + _whole_variables(term.args[1], second)
         if term.name in ("identity", "cast"):
-            return _whole_variables(term.args[0], sign, facts)
+            return _whole_variables(term.args[0], sign)
         if term.name == "mul":
-            # w * (1 - d) and (1 - d) * w
-            for a, b in (term.args, term.args[::-1]):
-                if (
-                    isinstance(b, Op)
-                    and b.name == "sub"
-                    and isinstance(b.args[0], Const)
-                    and b.args[0].value == 1
-                ):
-                    return _whole_variables(a, sign, facts)
+            factors = _one_minus(term)
+            return _whole_variables(factors[0], sign) if factors is not None else 0
     return 0
+
+
+def _one_minus(term: Op) -> tuple[Expr, Expr] | None:
+    """(w, d) of ``w * (1 - d)`` or ``(1 - d) * w``."""
+    for a, b in (term.args, term.args[::-1]):
+        if isinstance(b, Op) and b.name == "sub" and is_const(b.args[0], 1):
+            return a, b.args[1]
+    return None
+
+
+def _taken_off(term: Expr, sign: int) -> Expr | None:
+    """What ``+ sign * term`` takes off the variable, the variable itself left out."""
+    if isinstance(term, Leaf) and term.role is Role.VARIABLE:
+        return None
+    if isinstance(term, Op):
+        if term.name in ("add", "sub"):
+            second = -sign if term.name == "sub" else sign
+            return _sum(_taken_off(term.args[0], sign), _taken_off(term.args[1], second))
+        if term.name in ("identity", "cast"):
+            return _taken_off(term.args[0], sign)
+        if term.name == "mul":
+            factors = _one_minus(term)
+            if factors is not None and _whole_variables(factors[0], sign):
+                amount: Expr = Op("mul", (factors[1], factors[0]))
+                return amount if sign > 0 else negated(amount)
+    if isinstance(term, Const):
+        return None
+    return term if sign < 0 else negated(term)
+
+
+def _sum(a: Expr | None, b: Expr | None) -> Expr | None:
+    if a is None or b is None:
+        return a if b is None else b
+    return Op("add", (a, b))

@@ -77,7 +77,8 @@ class Calls:
         else:
             value = it.eval(callee, frame)
         if isinstance(value, Function):
-            return self._inline(value, node, frame)
+            inlined = it.inlining.call(value, node, frame)
+            return self._unknown_call(node, frame) if inlined is None else inlined
         if isinstance(value, Dotted):
             return self._framework(value, node, frame)
         if (
@@ -92,28 +93,11 @@ class Calls:
         return self._unknown_call(node, frame)
 
     def _is_builtin(self, name: str, frame: Frame) -> bool:
-        module = self.interpreter.module
-        return name not in self.interpreter.context(frame).names and name not in module.ambiguous
+        return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
 
     def _super_call(self, node: Any, method: str) -> Any:
         self.interpreter.run_.delegations.append((node, method))
         return self.interpreter.unknown(node, f"super().{method}")
-
-    def _inline(self, function: Function, node: Any, frame: Frame) -> Any:
-        it = self.interpreter
-        if any(isinstance(a, gast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
-            return self._unknown_call(node, frame)
-        context = it.context(frame)
-        args = [it.eval(a, frame) for a in node.args]
-        keywords = {str(k.arg): it.eval(k.value, frame) for k in node.keywords}
-        written: dict[Any, tuple[Any, Any]] = {i: (a, context) for i, a in enumerate(node.args)}
-        written.update((str(k.arg), (k.value, context)) for k in node.keywords)
-        writes = len(it.run_.log)
-        result = it.call_function(function, args, keywords, node, written)
-        if isinstance(result, Op) and isinstance(function.bound, SelfObject) and len(it.run_.log) == writes:
-            # a thunk calls the method again: a subclass may override it
-            it.run_.spellings.setdefault(result.key, Origin(node, (), context))
-        return result
 
     def _builtin(self, name: str, node: Any, frame: Frame) -> Any:
         it = self.interpreter
@@ -203,7 +187,7 @@ class Calls:
         condition = it.as_expr(args[0])
         arms = []
         for arm in args[1:3]:
-            arms.append(it.call_function(arm, [], {}, node) if isinstance(arm, Function) else arm)
+            arms.append(it.inlining.enter(arm, [], {}, node) if isinstance(arm, Function) else arm)
         return Op(
             "select",
             (condition, it.as_expr(arms[0]), it.as_expr(arms[1])),
@@ -214,7 +198,7 @@ class Calls:
         it = self.interpreter
         args = self._arguments(node, frame)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
-        text = it.module.segment(node.func)
+        text = frame.module.segment(node.func)
         keys = [it.slot_key(a) for a in args]
         if name in catalog.PURE_CALLS:
             keys.sort()  # get_slot(var, "m") and get_slot(name="m", var=var) are one storage

@@ -11,6 +11,7 @@ import gast
 from adampatch.analysis import catalog
 from adampatch.analysis.module import Module, unwrapped
 from adampatch.analysis.sites import Site, disagreeing, sites_of_method
+from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
 _MAX_BASES = 16
@@ -118,17 +119,17 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
     if not updates and not stock:
         return None
-    methods: dict[str, Any] = {}
+    methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
-        if ancestor_module.tree is module.tree:  # helpers of other files are calls to the unknown
-            methods.update(own_methods(ancestor))
+        inside = module if ancestor is node else ancestor_module.within(ancestor)
+        methods.update((name, Function(f, inside)) for name, f in own_methods(ancestor).items())
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
     wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
     sites: list[Site] = []
     delegates = False
     for name in updates:
-        findings = sites_of_method(module, name, own[name], methods, family)
+        findings = sites_of_method(name, methods[name], methods, family)
         delegates = delegates or findings.delegates
         sites += findings.sites
     sites = _merged(sites)
@@ -184,10 +185,10 @@ def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
     return "patchable", None
 
 
-def family_of(outside: Iterable[str], methods: Mapping[str, Any]) -> str:
+def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
     """v1 | v2 | keras2 | keras3 | other: from known bases, else from names and arity."""
     arity = {
-        n: len(m.args.posonlyargs) + len(m.args.args)
+        n: len(m.node.args.posonlyargs) + len(m.node.args.args)
         for n, m in methods.items()
         if n in catalog.UPDATE_METHODS
     }
@@ -203,7 +204,7 @@ def family_of(outside: Iterable[str], methods: Mapping[str, Any]) -> str:
     if "_apply_dense" in arity or "_apply_sparse" in arity:
         return "v1"
     dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1
-    if dense >= 4 or any("apply_state" in _parameters(m) for m in methods.values()):
+    if dense >= 4 or any("apply_state" in _parameters(m.node) for m in methods.values()):
         return "v2"
     return "v1" if arity else "other"
 

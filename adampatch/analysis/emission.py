@@ -8,6 +8,8 @@ result is interpreted again and must give the same expression.
 from __future__ import annotations
 
 import ast
+import builtins
+from collections.abc import Mapping
 from typing import Any
 
 import gast
@@ -16,7 +18,7 @@ from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module, normalised
 from adampatch.analysis.run import Run, VariableWrite
-from adampatch.analysis.values import Context, Either, Frame, Origin, Ref, VariableRef
+from adampatch.analysis.values import Context, Either, Frame, Function, Origin, Ref, VariableRef
 
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "scatter": "+"}
 
@@ -34,10 +36,7 @@ class Emitter:
     """Writes expressions at one site. ``reread``: whether a state may be read again after
     its write (not in v1 graphs, where the read would race with the assignment)."""
 
-    def __init__(
-        self, module: Module, run: Run, write: VariableWrite, context: Context, *, reread: bool
-    ) -> None:
-        self.module = module
+    def __init__(self, run: Run, write: VariableWrite, context: Context, *, reread: bool) -> None:
         self.run = run
         self.write = write
         self.context = context
@@ -50,14 +49,15 @@ class Emitter:
         self._variable = variable
         return normalised(self._emit(node))
 
-    def same_when_interpreted(self, text: str, node: Expr, methods: dict[str, Any]) -> bool:
+    def same_when_interpreted(self, text: str, node: Expr, methods: Mapping[str, Function]) -> bool:
         """Whether ``text``, interpreted at the site, is ``node``."""
-        module = Module.parse(text + "\n", self.module.path, self.module.package)
-        for table in ("imports", "functions", "classes", "assigned"):
-            setattr(module, table, getattr(self.module, table))
-        interpreter = Interpreter(module, methods, self.run.written)
+        here = self.context.module
+        module = Module.parse(text + "\n", here.path, here.package)
+        for table in ("imports", "functions", "classes", "assigned", "ambiguous"):
+            setattr(module, table, getattr(here, table))
+        interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
-        frame = Frame(self.context.function, self.context.names, self.context.self_name)
+        frame = Frame(module, self.context.function, self.context.names, self.context.self_name)
         value = interpreter.as_expr(interpreter.eval(module.tree.body[0].value, frame))
         return _plain(value).key == _plain(node).key
 
@@ -82,7 +82,7 @@ class Emitter:
             return self._template(node, origin)
         if origin is not None and origin.fixed and node.name == "predicate":
             self._check_names(origin.node, origin.context, (), node)
-            return "(" + self.module.segment(origin.node) + ")"
+            return "(" + origin.context.module.segment(origin.node) + ")"
         return self._plain_spelling(node)
 
     def _called_again(self, node: Op) -> str | None:
@@ -98,7 +98,7 @@ class Emitter:
                     self._check_reread(leaf)
             elif isinstance(leaf, Leaf) and leaf.role is Role.VARIABLE and not self._variable:
                 raise Unnameable(leaf, "a method would read the variable again")
-        return self.module.segment(origin.node)
+        return origin.context.module.segment(origin.node)
 
     def _plain_spelling(self, node: Op) -> str:
         if node.name in _OPERATORS and len(node.args) == 2:
@@ -116,16 +116,17 @@ class Emitter:
     def _template(self, node: Op, origin: Origin) -> str:
         """The operation's own text with the operands' texts put in."""
         self._check_names(origin.node, origin.context, origin.operands, node)
-        start, end = self.module.span(origin.node)
+        module = origin.context.module
+        start, end = module.span(origin.node)
         pieces, at = [], start
         for operand, argument in sorted(
-            zip(origin.operands, node.args, strict=True), key=lambda p: self.module.span(p[0])
+            zip(origin.operands, node.args, strict=True), key=lambda p: module.span(p[0])
         ):
-            first, last = self.module.span(operand)
+            first, last = module.span(operand)
             # spaces, since a name may come to stand beside a keyword
-            pieces += [self.module.text[at:first], " ", _atomic(self._emit(argument)), " "]
+            pieces += [module.text[at:first], " ", _atomic(self._emit(argument)), " "]
             at = last
-        pieces.append(self.module.text[at:end])
+        pieces.append(module.text[at:end])
         return "(" + "".join(pieces) + ")"
 
     def _leaf(self, leaf: Leaf) -> str:
@@ -135,18 +136,18 @@ class Emitter:
         self._check_reread(leaf)
         self._check_pure(origin.node, leaf)
         self._check_names(origin.node, origin.context, (), leaf)
-        return self.module.segment(origin.node)
+        return origin.context.module.segment(origin.node)
 
     # ------------------------------------------------------------------ checking
 
     def _name_of(self, node: Expr) -> str | None:
-        """A local name that holds ``node`` at the site."""
+        """A local name that holds ``node`` at the site: rather the value than storage to be
+        read again."""
         for name, value in self.context.names.items():
-            if isinstance(value, Const):
-                continue
+            if isinstance(value, Expr) and not isinstance(value, Const) and value.key == node.key:
+                return name
+        for name, value in self.context.names.items():
             if isinstance(value, Expr):
-                if value.key == node.key:
-                    return name
                 continue
             read = self._read(value)
             if read is not None and read.key == node.key and self._may_read(value):
@@ -210,9 +211,18 @@ class Emitter:
                 missing = object()
                 before = then.names.get(inner.id, missing)
                 now = self.context.names.get(inner.id, missing)
-                if not _same(before, now):
+                if not _same(before, now) or (before is missing and not self._means_the_same(inner.id, then)):
                     raise Unnameable(culprit, f"the name {inner.id} means something else at the site")
             stack.extend(gast.iter_child_nodes(inner))
+
+    def _means_the_same(self, name: str, then: Context) -> bool:
+        """Whether a global name of the file of ``then`` is that of the site's file."""
+        here, there = self.context.module, then.module
+        if here.tree is there.tree:
+            return True
+        if name in here.ambiguous or name in there.ambiguous or name not in {*here.bound(), *there.bound()}:
+            return hasattr(builtins, name)
+        return name in here.imports and here.imports[name] == there.imports.get(name)
 
 
 def _has_template(origin: Origin, node: Op) -> bool:

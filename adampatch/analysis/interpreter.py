@@ -8,12 +8,14 @@ Nothing is imported or executed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.analysis.calls import Calls
+from adampatch.analysis.inlining import Inlining
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import Run
 from adampatch.analysis.statements import BINARY, Statements
@@ -33,18 +35,14 @@ from adampatch.analysis.values import (
     nameless,
 )
 
-_MAX_DEPTH = 12
 _COMPARE = {gast.Gt: ">", gast.GtE: ">=", gast.Lt: "<", gast.LtE: "<=", gast.Eq: "==", gast.NotEq: "!="}
 
 
 class Interpreter:
-    """Runs one method of one class. ``methods`` maps names to (module, function node) along
-    the project's own hierarchy; what is not there belongs to a base outside of it."""
+    """Runs one method of one class. ``methods`` are those of the class along the project's
+    own hierarchy; what is not there belongs to a base outside of it."""
 
-    def __init__(
-        self, module: Module, methods: Mapping[str, Any], written: frozenset[str] = frozenset()
-    ) -> None:
-        self.module = module
+    def __init__(self, methods: Mapping[str, Function], written: frozenset[str] = frozenset()) -> None:
         self.methods = methods
         self.written = written
         self.run_ = Run()
@@ -53,97 +51,18 @@ class Interpreter:
         self.attributes: Mapping[str, Any] = {}
         self._leaves: dict[tuple[str, int], Leaf] = {}
         self._fresh = 0
-        self._stack: list[Any] = []
         self.variable = VariableRef()
         self.statements = Statements(self)
         self.calls = Calls(self)
+        self.inlining = Inlining(self)
 
     # ------------------------------------------------------------------ running
 
-    def run(self, function: Any, arguments: list[Any]) -> Run:
-        """Interprets ``function`` (self first) on values for its further parameters."""
-        self.call_function(Function(function, bound=SelfObject()), arguments, {}, function)
+    def run(self, function: Function, arguments: list[Any]) -> Run:
+        """Interprets a method on values for its parameters after ``self``."""
+        self.inlining.enter(replace(function, bound=SelfObject()), arguments, {}, function.node)
         self.run_.written = frozenset(w.slot for w in self.run_.state_writes)
         return self.run_
-
-    def call_function(
-        self,
-        function: Function,
-        args: list[Any],
-        keywords: Mapping[str, Any],
-        site: Any,
-        arguments: Mapping[Any, tuple[Any, Context]] | None = None,
-    ) -> Any:
-        """Inlines a call; an unknown value when it recurses. ``arguments``: where the values
-        were written, by position or keyword."""
-        node = function.node
-        if node in self._stack or len(self._stack) >= _MAX_DEPTH:
-            return self.unknown(site, "recursion", args)
-        if function.bound is not None:
-            args = [function.bound, *args]
-        names = self._parameters(node, args, keywords)
-        self_name = next((n for n, v in names.items() if isinstance(v, SelfObject)), None)
-        if self_name is None and function.closure is not None:
-            self_name = function.closure.self_name
-        frame = Frame(node, names, self_name, function.closure, self._written_as(function, arguments or {}))
-        self._stack.append(node)
-        path = self.statements.path
-        try:
-            if isinstance(node, gast.Lambda):
-                return self.eval(node.body, frame)
-            self.statements.block(node.body, frame)
-        finally:
-            self._stack.pop()
-            self.statements.path = path
-        return self._returned(frame)
-
-    def _parameters(self, node: Any, args: list[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = [*node.args.posonlyargs, *node.args.args]
-        defaults = node.args.defaults
-        names: dict[str, Any] = {}
-        for index, parameter in enumerate(parameters):
-            if index < len(args):
-                names[parameter.id] = args[index]
-            elif parameter.id in keywords:
-                names[parameter.id] = keywords[parameter.id]
-            else:
-                position = index - (len(parameters) - len(defaults))
-                default = defaults[position] if 0 <= position < len(defaults) else None
-                if isinstance(default, gast.Constant):
-                    names[parameter.id] = Const(default.value)
-                else:
-                    names[parameter.id] = nameless(parameter.id)
-        for parameter in node.args.kwonlyargs:
-            names[parameter.id] = keywords.get(parameter.id, nameless(parameter.id))
-        for rest in (node.args.vararg, node.args.kwarg):
-            if rest is not None:
-                names[rest.id] = self.clouded(rest.id)
-        return names
-
-    def _written_as(
-        self, function: Function, arguments: Mapping[Any, tuple[Any, Context]]
-    ) -> Mapping[str, tuple[Any, Context]]:
-        """``arguments`` by parameter name."""
-        parameters = [*function.node.args.posonlyargs, *function.node.args.args]
-        offset = 0 if function.bound is None else 1
-        named = {}
-        for where, written in arguments.items():
-            if isinstance(where, str):
-                named[where] = written
-            elif where + offset < len(parameters):
-                named[parameters[where + offset].id] = written
-        return named
-
-    def _returned(self, frame: Frame) -> Any:
-        value: Any = Const(None)
-        for earlier in reversed(frame.returned):
-            if earlier.condition is None:
-                value = earlier.value
-            elif earlier.outcome:
-                value = self.joined(earlier.condition, earlier.value, value)
-            else:
-                value = self.joined(earlier.condition, value, earlier.value)
-        return value
 
     # -------------------------------------------------------------- expressions
 
@@ -162,15 +81,15 @@ class Interpreter:
         try:
             return frame.lookup(node.id)
         except KeyError:
-            return self.global_value(node)
+            return self.global_value(node, frame.module)
 
-    def global_value(self, node: Any) -> Any:
-        """A name of the module: an import, a function, a literal, or unknown."""
-        module, name = self.module, node.id
+    def global_value(self, node: Any, module: Module) -> Any:
+        """A name of a module: an import, a function, a literal, or unknown."""
+        name = node.id
         if name in module.imports:
             return Dotted(module.imports[name])
         if name in module.functions:
-            return Function(module.functions[name])
+            return Function(module.functions[name], module)
         assigned = module.assigned.get(name)
         if isinstance(assigned, gast.Constant):
             return Const(assigned.value)
@@ -209,18 +128,19 @@ class Interpreter:
         pure = base.pure if isinstance(base, Ref) else True
         return Ref(slot, name.lstrip("_"), node, self.context(frame), pure)
 
-    def _method(self, function: Any, node: Any, base: SelfObject) -> Any:
+    def _method(self, function: Function, node: Any, base: SelfObject) -> Any:
         """A method of the class as a value: its decorators decide what it is."""
-        decorators = [getattr(d, "id", None) for d in function.decorator_list]
+        decorators = [getattr(d, "id", None) for d in function.node.decorator_list]
         if not decorators:
-            return Function(function, bound=base)
+            return replace(function, bound=base)
         if decorators == ["property"]:
-            return self.call_function(Function(function, bound=base), [], {}, node)
+            return self.inlining.enter(replace(function, bound=base), [], {}, node)
         if decorators == ["staticmethod"]:
-            return Function(function)
+            return function
         if decorators == ["classmethod"]:
-            return Function(function, bound=nameless("cls"))
-        return self.unknown(node, function.name, [self.clouded(function.name)])
+            return replace(function, bound=nameless("cls"))
+        name = function.node.name
+        return self.unknown(node, name, [self.clouded(name)])
 
     def _eval_namedexpr(self, node: Any, frame: Frame) -> Any:
         value = self.eval(node.value, frame)
@@ -255,7 +175,7 @@ class Interpreter:
         left, right = self.eval(node.left, frame), self.eval(node.right, frame)
         name = BINARY.get(type(node.op))
         if name is None:
-            return self.opaque(node, self.module.segment(node), [left, right], frame)
+            return self.opaque(node, frame.module.segment(node), [left, right], frame)
         origin = Origin(node, (node.left, node.right), self.context(frame))
         return Op(name, (self.as_expr(left), self.as_expr(right)), origin=origin)
 
@@ -293,7 +213,7 @@ class Interpreter:
         if any(isinstance(v, Expr) for v in values):
             return self.predicate(node, values, frame)
         # `given or self.default()`: one object or the other, about which nothing is known
-        slot = f"{self.module.normal_text(node)}({','.join(self.slot_key(v) for v in values)})"
+        slot = f"{frame.module.normal_text(node)}({','.join(self.slot_key(v) for v in values)})"
         return Ref(slot, "either", node, self.context(frame), pure=False)
 
     def _eval_tuple(self, node: Any, frame: Frame) -> Any:
@@ -302,7 +222,7 @@ class Interpreter:
     _eval_list = _eval_tuple
 
     def _eval_lambda(self, node: Any, frame: Frame) -> Any:
-        return Function(node, closure=frame)
+        return Function(node, frame.module, closure=frame)
 
     def _eval_call(self, node: Any, frame: Frame) -> Any:
         return self.calls.call(node, frame)
@@ -319,7 +239,7 @@ class Interpreter:
     def predicate(self, node: Any, operands: list[Any], frame: Frame) -> Op:
         args = tuple(o for o in operands if isinstance(o, Expr))
         origin = Origin(node, (), self.context(frame), fixed=True)
-        return Op("predicate", args, label=self.module.normal_text(node), origin=origin)
+        return Op("predicate", args, label=frame.module.normal_text(node), origin=origin)
 
     # ------------------------------------------------------------------- values
 
@@ -342,7 +262,7 @@ class Interpreter:
         while outer is not None:
             names = {**outer.names, **names}
             outer = outer.closure
-        return Context(frame.function, names, self.versions, frame.self_name, frame.arguments)
+        return Context(frame.module, frame.function, names, self.versions, frame.self_name, frame.arguments)
 
     def as_expr(self, value: Any) -> Expr:
         """The value read as a tensor or number now."""

@@ -85,6 +85,10 @@ class Module:
                 for table in (self.imports, self.functions, self.assigned):
                     table.pop(name, None)
 
+    def bound(self) -> set[str]:
+        """The names whose meaning is known."""
+        return {*self.imports, *self.functions, *self.classes, *self.assigned}
+
     def within(self, node: Any) -> Module:
         """The module as seen from a class: imports of the functions around it included."""
         if node.col_offset == 0:

@@ -12,14 +12,14 @@ from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, s
 from adampatch.algebra.descent import descending
 from adampatch.algebra.expression import Leaf, negated
 from adampatch.algebra.mathtext import math_text
-from adampatch.algebra.newvalue import step_of_new_value
+from adampatch.algebra.newvalue import Step, steps_of_new_value
 from adampatch.algebra.parity import Parity
 from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
-from adampatch.analysis.values import Context, Items, Origin, Pairs, Ref, Slices, VariableRef
+from adampatch.analysis.values import Context, Function, Items, Origin, Pairs, Ref, Slices, VariableRef
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ def refused(site: Site, code: str, words: str) -> Site:
 
 
 def sites_of_method(
-    module: Module, name: str, function: Any, methods: Mapping[str, Any], family: str
+    name: str, function: Function, methods: Mapping[str, Function], family: str
 ) -> MethodFindings:
     """Interprets one update method (twice: the first time tells what is storage) and
-    separates each write of the variable. ``methods``: all methods of the class in the file."""
+    separates each write of the variable. ``methods``: all methods of the class in the project."""
     described = UPDATE_METHODS[name]
     written: frozenset[str] = frozenset()
     run = Run()
     for _ in range(2):
-        interpreter = Interpreter(module, methods, written)
-        run = interpreter.run(function, _arguments(described, function, interpreter))
+        interpreter = Interpreter(methods, written)
+        run = interpreter.run(function, _arguments(described, function.node, interpreter))
         written = run.written
     facts = Facts(run.state_writes)
     found: list[Site] = []
@@ -98,9 +98,9 @@ def sites_of_method(
         if not facts.content(write.new_value).gradient:
             beside = beside or _decay_of_write(write, facts)  # not the step, but part of the update
             continue
-        found += _site_of_write(module, name, described, write, run, facts, family, methods, already)
+        found += _site_of_write(function.module, name, described, write, run, facts, family, methods, already)
     for call in run.kernel_calls:
-        found.append(_site_of_kernel(module, name, call, facts, already))
+        found.append(_site_of_kernel(function.module, name, call, facts, already))
     found = [replace(s, decay=beside) if s.decay is None and beside is not None else s for s in found]
     if run.unfollowed is not None:
         line, what = run.unfollowed
@@ -144,47 +144,74 @@ def _site_of_write(
     run: Run,
     facts: Facts,
     family: str,
-    methods: Mapping[str, Any],
+    methods: Mapping[str, Function],
     already: set[int],
 ) -> list[Site]:
     kind = (
         "slices" if write.how.startswith("scatter") else "sparse" if described.layout == "sparse" else "open"
     )
     blank = Site(method, write.node.lineno, kind, write.node, write.place)
+    refusals: list[Site] = []
     try:
-        update, sign, path = step_of_new_value(write.new_value, facts)
-        separation = separate(update, facts)
+        for step in steps_of_new_value(write.new_value, facts):
+            found = _site_of_step(module, blank, step, write, run, facts, family, methods, already)
+            if found is None or found.status != "refused":
+                return [found] if found is not None else []
+            refusals.append(found)
     except NotSeparable as error:
+        if refusals:
+            return refusals[:1]
         if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
             return []
         term = f": {math_text(error.term)[:120]}" if error.term is not None else ""
         return [refused(blank, error.code, error.words + term)]
+    # a reason that speaks of the parts says more than one that speaks of the place
+    return [next((r for r in refusals if not str(r.reason).startswith("AP210")), refusals[0])]
+
+
+def _site_of_step(
+    module: Module,
+    blank: Site,
+    step: Step,
+    write: VariableWrite,
+    run: Run,
+    facts: Facts,
+    family: str,
+    methods: Mapping[str, Function],
+    already: set[int],
+) -> Site | None:
+    """The site at one expression that holds the step; None when it is no Adam-like step.
+    Raises NotSeparable."""
+    separation = separate(step.update, facts)
     if separation.kind == "plain":
-        return []
-    turned = descending(separation, sign, facts)
+        return None
+    turned = descending(separation, step.sign, facts)
     if turned is None:
-        return [
-            refused(blank, "AP219", "the step is added and no minus is to be seen: the rate may be negative")
-        ]
+        return refused(
+            blank, "AP219", "the step is added and no minus is to be seen: the rate may be negative"
+        )
     separation = turned
-    blank = replace(blank, family_kind=separation.kind, **_shown(separation, sign))
-    origin: Origin | None = path[-1][0].origin if path else None
-    node = origin.operands[path[-1][1]] if origin is not None and origin.operands else None
+    blank = replace(blank, family_kind=separation.kind, **_shown(separation, step.sign, step.decay))
+    origin: Origin | None = step.parent.origin if step.parent is not None else None
+    node = origin.operands[step.index] if origin is not None and origin.operands else None
     if origin is None or node is None or not hasattr(node, "lineno"):
-        return [refused(blank, "AP210", "the step has no expression of its own")]
+        return refused(blank, "AP210", "the step has no expression of its own")
     first: str | None = None
     context: Context = origin.context
     while True:
         site = replace(blank, node=node, line=node.lineno)
         if id(node) in already:
-            return [replace(site, status="already")]
+            return replace(site, status="already")
         try:
-            return [_emitted(site, module, run, write, context, separation, family, methods)]
+            if context.module.tree is not module.tree:
+                where = f"the step is written in another file, {context.module.path}"
+                raise Refusal("AP221", where, site.line)
+            return _emitted(site, run, write, context, separation, family, methods)
         except Refusal as refusal:
             first = first or refusal.reason
         # handed to a helper as an argument: the step may be nameable where it was written
         if not isinstance(node, gast.Name) or node.id not in context.arguments:
-            return [replace(site, reason=first)]
+            return replace(site, reason=first)
         node, context = context.arguments[node.id]
 
 
@@ -211,25 +238,32 @@ def _looks_adaptive(value: Expr, facts: Facts) -> bool:
     return False
 
 
-def _shown(separation: Separation, sign: int, names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Rate, direction and decay as math, in the convention ``w <- w - (R*D + decay)``."""
+def _shown(
+    separation: Separation, sign: int, beside: Expr | None, names: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Rate, direction and decay as math, in the convention ``w <- w - (R*D + decay)``.
+    ``beside``: the decay that is not in the step."""
     direction = negated(separation.direction) if sign > 0 else separation.direction
+    decay = separation.decay
+    if decay is not None and sign > 0:
+        decay = negated(decay)
+    if beside is not None:
+        decay = beside if decay is None else Op("add", (decay, beside))
     return {
         "rate": math_text(separation.rate, names),
         "direction": math_text(direction, names),
-        "decay": math_text(separation.decay, names) if separation.decay is not None else None,
+        "decay": math_text(decay, names) if decay is not None else None,
     }
 
 
 def _emitted(
     site: Site,
-    module: Module,
     run: Run,
     write: VariableWrite,
     context: Context,
     separation: Separation,
     family: str,
-    methods: Mapping[str, Any],
+    methods: Mapping[str, Function],
 ) -> Site:
     line = site.line
     if context.self_name is None:
@@ -237,7 +271,7 @@ def _emitted(
     variable = next((n for n, v in context.names.items() if isinstance(v, VariableRef)), None)
     if variable is None:
         raise Refusal("AP212", "the variable has no name where the step is", line)
-    emitter = Emitter(module, run, write, context, reread=family in ("keras2", "keras3", "v2"))
+    emitter = Emitter(run, write, context, reread=family in ("keras2", "keras3", "v2"))
     parts: dict[str, str | None] = {}
     wanted: dict[str, tuple[Expr | None, bool]] = {
         "rate": (separation.rate, False),
@@ -256,13 +290,13 @@ def _emitted(
             raise Refusal(
                 "AP213", f"the {part} cannot be written at the site: {error.why}: {culprit}", line
             ) from error
-        if not emitter.same_when_interpreted(text, expression, dict(methods)):
+        if not emitter.same_when_interpreted(text, expression, methods):
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
         parts[part] = text
     if write.indices is not None:
         if context.function is not write.context.function:
             raise Refusal("AP213", "the rows that are written have no name where the step is", line)
-        parts["indices"] = module.normal_text(write.indices)
+        parts["indices"] = write.context.module.normal_text(write.indices)
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
 
 
@@ -275,7 +309,7 @@ def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts,
     except NotSeparable as error:
         return refused(site, error.code, error.words)
     states = call.kernel.expand(call.values)[0]
-    site = replace(site, **_shown(separation, -1, {value.key: name for name, value in states.items()}))
+    site = replace(site, **_shown(separation, -1, None, {value.key: name for name, value in states.items()}))
     gradient, variable = call.args["grad"], call.args["var"]
     if not isinstance(variable, VariableRef) or not isinstance(gradient, (Expr, Slices, Items)):
         return refused(site, "AP215", f"{call.kernel.name} is not given the method's own variable")
@@ -283,6 +317,8 @@ def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts,
     name = next((n for n, v in names.items() if isinstance(v, VariableRef)), None)
     if call.context.self_name is None or name is None:
         return refused(site, "AP211", "the kernel is called where the optimizer is not known")
+    if call.context.module.tree is not module.tree:
+        return refused(site, "AP221", f"the kernel is called in another file, {call.context.module.path}")
     if id(call.node.func) in already or isinstance(call.node.func, gast.Call):
         return replace(site, status="already")
     return replace(site, status="patchable", self_name=call.context.self_name, variable=name)

@@ -83,10 +83,10 @@ class Statements:
         elif isinstance(node, gast.Try):
             self._try(node, frame)
         elif isinstance(node, (gast.Import, gast.ImportFrom)):
-            for name, path in import_bindings(node, self.interpreter.module.package):
+            for name, path in import_bindings(node, frame.module.package):
                 frame.bind(name, Dotted((path,)))
         elif isinstance(node, gast.FunctionDef):
-            frame.bind(node.name, Function(node, closure=frame))
+            frame.bind(node.name, Function(node, frame.module, closure=frame))
         elif isinstance(node, (gast.Continue, gast.Break)):
             frame.finished = True  # the rest of the round does not run
         elif not isinstance(node, (gast.Pass, gast.Assert)):

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adampatch.algebra import Expr
+from adampatch.analysis.module import Module
 
 
 @dataclass(frozen=True)
 class Context:
     """Where and under which bindings a node was evaluated. ``names`` is never mutated."""
 
+    module: Module
     function: Any
     names: Mapping[str, Any]
     versions: Mapping[str, int]
@@ -64,9 +66,10 @@ class Either:
 
 @dataclass(frozen=True, eq=False)
 class Function:
-    """A function of the file: its node, the frame it closes over, whether ``self`` is bound."""
+    """A function of the project: its node and file, the frame it closes over, what is bound."""
 
     node: Any
+    module: Module
     closure: Any = None
     bound: Any = None
 
@@ -127,6 +130,7 @@ class Return:
 class Frame:
     """One running function. ``names`` is replaced, not mutated, so that contexts may keep it."""
 
+    module: Module
     function: Any
     names: Mapping[str, Any]
     self_name: str | None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from adampatch.algebra import Const, Expr, Facts, Leaf, NotSeparable, Op, Parity, Role, StateWrite, separate
 from adampatch.algebra.kernels import KERNELS, kernel_named
 from adampatch.algebra.mathtext import math_text
-from adampatch.algebra.newvalue import step_of_new_value
+from adampatch.algebra.newvalue import steps_of_new_value
 from adampatch.algebra.operations import OPERATIONS, evaluate
 
 G = Leaf("g", Role.GRADIENT)
@@ -199,18 +199,19 @@ def refusal(update: Expr, writes: list[StateWrite] = MOMENTS) -> str:
 def test_caution_1_the_variable_must_cancel() -> None:
     facts = Facts(MOMENTS)
     for value, sign in ((sub(W, ADAM), -1), (add(W, op("neg", ADAM)), 1)):
-        update, found, _ = step_of_new_value(value, facts)
-        assert found == sign
-        assert facts.content(update).gradient
-    update, sign, _ = step_of_new_value(sub(mul(W, sub(ONE, WD)), ADAM), facts)
-    assert (update.key, sign) == (ADAM.key, -1)  # 1 minus an even scalar is decay
+        step = steps_of_new_value(value, facts)[0]
+        assert step.sign == sign
+        assert facts.content(step.update).gradient
+    step = steps_of_new_value(sub(mul(W, sub(ONE, WD)), ADAM), facts)[0]
+    assert (step.update.key, step.sign) == (ADAM.key, -1)  # 1 minus an even scalar is decay
+    assert math_text(step.decay) == "wd*w"
     for value in (
         div(op("neg", M), DENOMINATOR),
         add(W, add(W, op("neg", ADAM))),
         sub(mul(Const(2), W), ADAM),
     ):
         with pytest.raises(NotSeparable) as caught:
-            step_of_new_value(value, facts)
+            steps_of_new_value(value, facts)
         assert caught.value.code == "AP208"
     assert refusal(div(mul(LR, op("tanh", add(M, W))), DENOMINATOR)) == "AP203"
 
@@ -235,9 +236,13 @@ def test_caution_3_what_the_gradient_never_reaches_is_a_scalar() -> None:
 
 def test_caution_4_the_site_is_the_smallest_expression_that_holds_the_term() -> None:
     facts = Facts(MOMENTS)
-    update, sign, path = step_of_new_value(sub(sub(W, mul(WD, W)), ADAM), facts)
-    assert (update.key, sign) == (ADAM.key, -1)
-    assert [i for _, i in path] == [1]
+    (step,) = steps_of_new_value(sub(sub(W, mul(WD, W)), ADAM), facts)
+    assert (step.update.key, step.sign, step.index) == (ADAM.key, -1, 1)
+    assert math_text(step.decay) == "wd*w"
+    # decay and step in one term: either is enough to be bounded
+    inner, outer = steps_of_new_value(sub(W, add(ADAM, mul(WD, W))), facts)
+    assert (inner.update.key, inner.sign, math_text(inner.decay)) == (ADAM.key, -1, "wd*w")
+    assert (outer.sign, outer.decay) == (-1, None)
 
 
 def test_caution_5_two_rates_on_one_step() -> None:
