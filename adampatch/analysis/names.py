@@ -63,7 +63,7 @@ class Syntax:
     calls: list[Any] = field(default_factory=list)
     loads: list[Any] = field(default_factory=list)
     imports: list[Any] = field(default_factory=list)
-    mappings: list[Any] = field(default_factory=list)
+    strings: list[Any] = field(default_factory=list)
     #: statements that give a value to targets: Assign, AnnAssign
     assignments: list[Any] = field(default_factory=list)
     #: names that some function writes to in a scope around it
@@ -86,8 +86,8 @@ class Syntax:
         elif isinstance(node, (gast.Name, gast.Attribute)):
             if isinstance(node.ctx, gast.Load):
                 self.loads.append(node)
-        elif isinstance(node, gast.Dict):
-            self.mappings.append(node)
+        elif isinstance(node, gast.Constant) and isinstance(node.value, str):
+            self.strings.append(node)
         elif isinstance(node, _IMPORTS):
             self.imports.append(node)
         elif isinstance(node, (gast.Assign, gast.AnnAssign)) and node.value is not None:
