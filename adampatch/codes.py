@@ -149,6 +149,22 @@ CODES: dict[str, Code] = {
         "import tf_keras as a module, or give the optimizer as an instance",
     ),
     "AP221": Code(
+        "the update of a stock optimizer cannot be separated as it is written",
+        "The class is one of TensorFlow Addons' or tf.contrib's that keeps its own form of the update, "
+        "and patching it at run time would fail. What makes it is left alone.",
+        "tfa.optimizers.LAMB(1e-3)",
+        "copy the class into the project and write its step as one expression, or use the class of Keras "
+        "where there is one (keras.optimizers.Lamb)",
+    ),
+    "AP222": Code(
+        "a stock class is handed on, and also told apart from others",
+        "A patched class is a subclass of the stock one: where the module compares classes with `is` or "
+        "`==`, or gives `isinstance` a collection of classes that are called elsewhere, a patched class in "
+        "the place of the stock one would change the outcome.",
+        "def build(cls=Adam): return cls(1e-3) if cls is Adam else cls()",
+        "compare names or use issubclass, or call the class where it is named",
+    ),
+    "AP223": Code(
         "the step is written in another file",
         "The update calls a helper that a base class in another file defines, and the helper writes the "
         "variable. What is to be changed is then not in the class's own file.",

@@ -19,10 +19,16 @@ EXAMPLES = ROOT / "examples"
 # Fewer updates than the defaults: bits that differ do so from the first updates on.
 TRAINING = {
     "keras3_fit": ["--epochs", "2"],
+    "keras_subclass": ["--epochs", "1"],
     "tf1_session": ["--steps", "60"],
     "v2_fork": ["--steps", "40"],
 }
-CHANGED = {"keras3_fit": ["train.py"], "tf1_session": ["train.py"], "v2_fork": ["adamw.py"]}
+CHANGED = {
+    "keras3_fit": ["train.py"],
+    "keras_subclass": ["optimizers.py", "registry.py", "train.py"],
+    "tf1_session": ["train.py"],
+    "v2_fork": ["adamw.py"],
+}
 
 
 def execute(*command, cwd):
@@ -71,7 +77,7 @@ def test_every_example_is_indexed():
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("example", sorted(TRAINING))
 def test_patched_training_gives_the_same_bits_and_revert_the_same_bytes(example, tmp_path):
-    if example == "keras3_fit":
+    if example.startswith("keras"):
         pytest.importorskip("sklearn")
     if example == "v2_fork":
         pytest.importorskip("tf_keras")
@@ -129,6 +135,30 @@ def test_every_branch_of_the_fork_gives_the_same_bits(options, tmp_path):
     execute("-m", "adampatch", "apply", project, cwd=tmp_path)
     execute(*command, tmp_path / "patched.npz", cwd=project)
     assert arrays(tmp_path / "patched.npz") == arrays(tmp_path / "stock.npz")
+
+
+@pytest.mark.tensorflow
+def test_a_ceiling_reaches_every_adam_of_the_subclass_example_and_no_other(tmp_path):
+    pytest.importorskip("sklearn")
+    project = tmp_path / "project"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(EXAMPLES / "keras_subclass", project, ignore=ignored)
+    execute("train.py", "--epochs", "1", "--weights", tmp_path / "stock.npz", cwd=project)
+
+    report = json.loads(execute("-m", "adampatch", "apply", project, "--format", "json", cwd=tmp_path))
+    assert {c["name"]: c["status"] for c in report["classes"]} == {
+        "AdaBelief": "patched",
+        "LayerwiseAdam": "inherited",
+    }
+    assert {u["status"] for u in report["uses"]} == {"patched"} and len(report["uses"]) == 4
+
+    execute("-m", "adampatch", "apply", project, "--rules", "ceiling", cwd=tmp_path)
+    execute("train.py", "--epochs", "1", "--weights", tmp_path / "bounded.npz", cwd=project)
+    stock, bounded = arrays(tmp_path / "stock.npz"), arrays(tmp_path / "bounded.npz")
+    assert stock.keys() == bounded.keys()
+    changed = {name.split("/")[0] for name in stock if stock[name] != bounded[name]}
+    runs = {name.split("/")[0] for name in stock}
+    assert changed == runs - {"sgd"} == {"adabelief", "adam", "adamw", "baseline", "layerwise"}
 
 
 @pytest.mark.tensorflow

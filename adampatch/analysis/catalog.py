@@ -178,51 +178,119 @@ COMPLETE: dict[str, frozenset[str]] = {
     "keras3": frozenset({"update_step"}),
 }
 
+_KERAS = ("Adam", "AdamW", "Nadam", "Adamax")
+_LEGACY = ("Adam", "Nadam", "Adamax")
+_V2_FILES = "tensorflow.python.keras.optimizer_v2"
+
 #: where stock Adam-family classes are exported, and the canonical place of each
 _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (
         ("keras.optimizers", "tensorflow.keras.optimizers", "tensorflow.optimizers"),
         "keras.optimizers",
-        ("Adam", "AdamW", "Nadam", "Adamax", "Lamb"),
+        (*_KERAS, "Lamb"),
     ),
     (
-        ("keras.optimizers.legacy", "tensorflow.keras.optimizers.legacy"),
+        (
+            "keras.optimizers.legacy",
+            "tensorflow.keras.optimizers.legacy",
+            "tensorflow.compat.v1.keras.optimizers",
+            "tensorflow.compat.v1.keras.optimizers.legacy",
+        ),
         "keras.optimizers.legacy",
-        ("Adam", "Nadam", "Adamax"),
+        _LEGACY,
     ),
     (
         ("keras.optimizers.experimental", "tensorflow.keras.optimizers.experimental"),
         "keras.optimizers.experimental",
-        ("Adam", "AdamW", "Nadam", "Adamax"),
+        _KERAS,
     ),
-    (("tf_keras.optimizers",), "tf_keras.optimizers", ("Adam", "AdamW", "Nadam", "Adamax")),
-    (("tf_keras.optimizers.legacy",), "tf_keras.optimizers.legacy", ("Adam", "Nadam", "Adamax")),
+    (("tf_keras.optimizers",), "tf_keras.optimizers", _KERAS),
+    (("tf_keras.optimizers.experimental",), "tf_keras.optimizers.experimental", _KERAS),
+    (("tf_keras.optimizers.legacy",), "tf_keras.optimizers.legacy", _LEGACY),
     (
         ("tensorflow.train", "tensorflow.compat.v1.train", "tensorflow.python.training.adam"),
         "tensorflow.compat.v1.train",
         ("AdamOptimizer",),
     ),
+    (
+        ("tensorflow_addons.optimizers",),
+        "tensorflow_addons.optimizers",
+        ("AdaBelief", "AdamW", "LazyAdam", "RectifiedAdam"),
+    ),
+    (("tensorflow_addons.optimizers.adabelief",), "tensorflow_addons.optimizers", ("AdaBelief",)),
+    (("tensorflow_addons.optimizers.lazy_adam",), "tensorflow_addons.optimizers", ("LazyAdam",)),
+    (("tensorflow_addons.optimizers.rectified_adam",), "tensorflow_addons.optimizers", ("RectifiedAdam",)),
+    (("tensorflow_addons.optimizers.weight_decay_optimizers",), "tensorflow_addons.optimizers", ("AdamW",)),
+    (
+        ("tensorflow.contrib.opt",),
+        "tensorflow.contrib.opt",
+        ("AdamGSOptimizer", "AdamWOptimizer", "LazyAdamGSOptimizer", "LazyAdamOptimizer", "NadamOptimizer"),
+    ),
+    *(((f"{_V2_FILES}.{name.lower()}",), f"{_V2_FILES}.{name.lower()}", (name,)) for name in _LEGACY),
 )
+
+#: canonical place -> the modules that its classes are defined in, each in one of its own
+_STOCK_FILES = {
+    "keras.optimizers": ("keras.src.optimizers",),
+    "keras.optimizers.legacy": (
+        "keras.src.optimizers.legacy",
+        "keras.optimizers.optimizer_v2",
+        "keras.optimizer_v2",
+    ),
+    "tf_keras.optimizers": ("tf_keras.src.optimizers",),
+    "tf_keras.optimizers.legacy": ("tf_keras.src.optimizers.legacy",),
+}
 
 
 def _stock_optimizers() -> dict[str, str]:
     found: dict[str, str] = {}
-    for roots, canonical, names in _STOCK_PLACES:
+    for places, canonical, names in _STOCK_PLACES:
         for name in names:
-            found.update((f"{root}.{name}", f"{canonical}.{name}") for root in roots)
-            # the modules they are defined in: keras.src.optimizers.adam.Adam
-            for package in ("keras", "tf_keras"):
-                if canonical.startswith(f"{package}.optimizers"):
-                    inner = canonical.replace(f"{package}.optimizers", f"{package}.src.optimizers")
-                    found[f"{inner}.{name.lower()}.{name}"] = f"{canonical}.{name}"
-    for name in ("Adam", "Nadam", "Adamax"):
-        path = f"tensorflow.python.keras.optimizer_v2.{name.lower()}.{name}"
-        found[path] = path
+            files = [f"{folder}.{name.lower()}" for folder in _STOCK_FILES.get(canonical, ())]
+            found.update((f"{place}.{name}", f"{canonical}.{name}") for place in (*places, *files))
     return found
 
 
 #: dotted path of a stock Adam-family class -> its canonical path
 STOCK_OPTIMIZERS: dict[str, str] = _stock_optimizers()
+
+#: dotted path of a module that stock classes are exported from -> its canonical path
+STOCK_MODULES: dict[str, str] = {
+    path.rpartition(".")[0]: canonical.rpartition(".")[0] for path, canonical in STOCK_OPTIMIZERS.items()
+}
+
+#: stock Adam-family classes whose update cannot be separated as they write it
+STOCK_INSEPARABLE = frozenset(
+    {
+        "tensorflow.contrib.opt.AdaMaxOptimizer",
+        "tensorflow_addons.optimizers.LAMB",
+        "tensorflow_addons.optimizers.Yogi",
+    }
+)
+
+#: functions that make an optimizer from a name or a config -> their canonical paths
+OPTIMIZER_GETTERS: dict[str, str] = {
+    f"{place}.{function}": f"{STOCK_MODULES[place]}.{function}"
+    for place in (
+        "keras.optimizers",
+        "tensorflow.keras.optimizers",
+        "tensorflow.compat.v1.keras.optimizers",
+        "tensorflow.optimizers",
+        "tf_keras.optimizers",
+    )
+    for function in ("get", "deserialize")
+}
+
+#: callees, by last part, that ask what a class is and never call it
+ASKING_CALLS = frozenset(
+    {
+        *("isinstance", "issubclass", "assertIsInstance", "assertNotIsInstance", "assertIs", "assertIsNot"),
+        *("assertEqual", "assertNotEqual", "raises", "assertRaises", "TypeVar", "NewType", "cast", "type"),
+        *("super", "callable", "hasattr", "getattr", "delattr", "print", "repr", "str", "id", "hash", "dir"),
+        *("vars", "help", "isclass", "signature", "getsource", "getdoc", "getmembers", "getmro", "object"),
+        *("debug", "info", "warning", "error", "exception", "log", "format"),
+    }
+)
 
 #: names that Keras resolves to an Adam-family class, lower case
 STOCK_STRINGS: dict[str, str] = {
@@ -254,6 +322,8 @@ BASE_FAMILIES: dict[str, str] = {
 #: canonical root of a stock class -> family
 STOCK_FAMILIES: tuple[tuple[str, str], ...] = (
     ("tensorflow.compat.v1.", "v1"),
+    ("tensorflow.contrib.", "v1"),
+    ("tensorflow_addons.", "v2"),
     ("keras.optimizers.legacy.", "v2"),
     ("tf_keras.optimizers.legacy.", "v2"),
     ("tensorflow.python.keras.", "v2"),

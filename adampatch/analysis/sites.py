@@ -205,7 +205,7 @@ def _site_of_step(
         try:
             if context.module.tree is not module.tree:
                 where = f"the step is written in another file, {context.module.path}"
-                raise Refusal("AP221", where, site.line)
+                raise Refusal("AP223", where, site.line)
             return _emitted(site, run, write, context, separation, family, methods)
         except Refusal as refusal:
             first = first or refusal.reason
@@ -318,7 +318,7 @@ def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts,
     if call.context.self_name is None or name is None:
         return refused(site, "AP211", "the kernel is called where the optimizer is not known")
     if call.context.module.tree is not module.tree:
-        return refused(site, "AP221", f"the kernel is called in another file, {call.context.module.path}")
+        return refused(site, "AP223", f"the kernel is called in another file, {call.context.module.path}")
     if id(call.node.func) in already or isinstance(call.node.func, gast.Call):
         return replace(site, status="already")
     return replace(site, status="patchable", self_name=call.context.self_name, variable=name)

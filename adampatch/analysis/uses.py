@@ -1,35 +1,30 @@
-"""Uses: places that make a stock optimizer, whatever the import is called.
-
-beniget says which definitions reach a name, so that a local that merely shares a name
-with an import is not taken for it.
-"""
+"""Uses: places that make a stock optimizer, or let its class go where it may be called."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import beniget
 import gast
 
 from adampatch.analysis import catalog
-from adampatch.analysis.module import Module, canonical, import_bindings, is_patched, unwrapped
+from adampatch.analysis.identifiers import Identifiers
+from adampatch.analysis.module import Module, is_patched, unwrapped
+from adampatch.analysis.names import Syntax, constant_text, last_part
+from adampatch.analysis.references import References
 from adampatch.analysis.sites import reason_text
 
-_STOCK_NAMES = frozenset(path.rsplit(".", 1)[-1] for path in catalog.STOCK_OPTIMIZERS)
-#: a file without any of these, in any case, makes no stock optimizer
-_STOCK_WORDS = re.compile("|".join(sorted(_STOCK_NAMES)), re.IGNORECASE)
-_MAX_ALIASES = 4
+_NAMES = {path.rpartition(".")[2] for path in (*catalog.STOCK_OPTIMIZERS, *catalog.STOCK_INSEPARABLE)}
+#: a file without any of these, in any case, makes no stock optimizer ("lamb" is in every lambda)
+_WORDS = re.compile("optimizers|lamb(?!da)|" + "|".join(sorted(_NAMES - {"Lamb", "LAMB"})), re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Use:
-    """One use. ``node`` is the callee of a constructor call or the string; ``kind`` is
-    ``constructor`` or ``string``; ``col`` counts code points from 1."""
+    """One use. ``node`` is what is wrapped; ``kind`` is ``constructor`` (a class that is called),
+    ``class`` (one that is handed on), ``string`` or ``getter``; ``col`` counts code points from 1."""
 
     line: int
     col: int
@@ -41,128 +36,122 @@ class Use:
     node: Any
     #: the name of the Keras module to look a string up in; None: the runtime's default
     keras: str | None = None
-
-
-class _Chains(beniget.DefUseChains):  # type: ignore[misc]
-    """beniget without its prints about unbound names."""
-
-    def unbound_identifier(self, name: str, node: Any) -> None:
-        pass
+    #: whether it makes an Adam-family optimizer whatever happens
+    certain: bool = True
 
 
 def uses(module: Module) -> list[Use]:
     """All uses in a module, in source order."""
-    if not _STOCK_WORDS.search(module.text):
+    if not _WORDS.search(module.text):
         return []
-    calls = [n for n in gast.walk(module.tree) if isinstance(n, gast.Call) and not is_patched(n.func)]
-    names = _Names(module)
-    found: list[Use] = []
-    for node in calls:
-        callee = unwrapped(node.func)
-        if names.may_be_stock(callee):
-            paths = names.resolve(callee)
-            if paths and all(path in catalog.STOCK_OPTIMIZERS for path in paths):
-                resolved = catalog.STOCK_OPTIMIZERS[paths[0]]
-                status = "patchable" if callee is node.func else "already"
-                spelling = module.normal_text(callee)
-                found.append(_use(module, callee, spelling, resolved, "constructor", status))
-        if isinstance(node.func, gast.Attribute) and node.func.attr == "compile":
-            strings = list(_strings(module, node))
-            if strings and not names.resolve(node.func):  # re.compile("adam"): an import binds no model
-                found += strings
-    return sorted(found, key=lambda u: (u.line, u.col))
+    found = _Uses(module)
+    return sorted([*found.classes(), *found.getters(), *found.strings()], key=lambda u: (u.line, u.col))
 
 
-def _strings(module: Module, call: Any) -> Iterator[Use]:
-    """``compile("adam")`` and ``compile(optimizer="adam")``."""
-    values = [k.value for k in call.keywords if k.arg == "optimizer"] or call.args[:1]
-    for value in values:
-        inner = unwrapped(value)
-        status, value = ("patchable" if inner is value else "already"), inner
-        if isinstance(value, gast.Constant) and isinstance(value.value, str):
-            resolved = catalog.STOCK_STRINGS.get(value.value.lower())
-            if resolved is not None:
-                yield _string_use(module, value, resolved, status)
-
-
-def _string_use(module: Module, value: Any, resolved: str, status: str) -> Use:
-    """A string means the optimizer of the model's own Keras, which the imports tell."""
-    use = _use(module, value, module.segment(value), resolved, "string", status)
-    roots = {path.split(".")[0] for paths in module.imports.values() for path in paths}
-    if "tf_keras" not in roots:
-        return use
-    use = replace(use, resolved=f"tf_{resolved}")
-    name = next((n for n, paths in module.imports.items() if paths == ("tf_keras",)), None)
-    paths = [path for several in module.imports.values() for path in several]
-    others = any(path == "keras" or path.startswith(("keras.", "tensorflow.keras")) for path in paths)
-    if name is None or others:
-        words = "whose Keras the model is of cannot be told; import one Keras, as a module"
-        return replace(use, status="refused", reason=reason_text("AP220", words, use.line))
-    return replace(use, keras=name)
-
-
-def _use(module: Module, node: Any, spelling: str, resolved: str, kind: str, status: str) -> Use:
-    column = module.column(node.lineno, node.col_offset) + 1
-    return Use(node.lineno, column, spelling, resolved, kind, status, None, node)
-
-
-class _Names:
-    """What a name may stand for: the definitions that reach it, followed back to imports."""
-
+class _Uses:
     def __init__(self, module: Module) -> None:
         self.module = module
-        self.imported: dict[Any, list[str]] = {}
-        self.assigned: dict[Any, Any] = {}
-        self._stock_like = set(_STOCK_NAMES)
-        for node in gast.walk(module.tree):
-            if isinstance(node, (gast.Import, gast.ImportFrom)):
-                aliases = [a for a in node.names if a.name != "*"]
-                for alias, (bound, path) in zip(aliases, import_bindings(node, module.package), strict=True):
-                    self.imported[alias] = [path]
-                    if path.rsplit(".", 1)[-1] in _STOCK_NAMES:
-                        self._stock_like.add(bound)
-            elif isinstance(node, gast.Assign) and isinstance(node.value, (gast.Name, gast.Attribute)):
-                self.assigned.update((target, node.value) for target in node.targets)
-                if self.may_be_stock(node.value):
-                    self._stock_like.update(t.id for t in node.targets if isinstance(t, gast.Name))
-        self._reaching: dict[Any, list[Any]] | None = None
+        self.syntax = Syntax(module)
+        self.references = References(self.syntax)
+        self.identifiers = Identifiers(self.references)
 
-    def may_be_stock(self, node: Any) -> bool:
-        """A quick look at the last part of a callee, before definitions are chased."""
-        return (
-            node.attr if isinstance(node, gast.Attribute) else getattr(node, "id", None)
-        ) in self._stock_like
+    # ------------------------------------------------------------------- classes
 
-    def resolve(self, node: Any, depth: int = 0) -> list[str]:
-        """The dotted paths a callee may stand for; empty unless every definition that reaches
-        it comes from an import."""
-        parts: list[str] = []
-        while isinstance(node, gast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        if not isinstance(node, gast.Name) or depth > _MAX_ALIASES:
-            return []
-        paths: list[str] = []
-        reached = self._definitions().get(node, [])
-        for definition in reached:
-            behind = self.imported.get(definition, [])
-            if definition in self.assigned:  # Adam = tf.keras.optimizers.Adam
-                behind = self.resolve(self.assigned[definition], depth + 1)
-            if not behind:
-                return []
-            paths += behind
-        if not reached:
-            paths += self.module.imports.get(node.id, ())
-        return [canonical(".".join([p, *reversed(parts)])) for p in paths]
+    def classes(self) -> Iterator[Use]:
+        """Stock classes by any spelling, where they are called or handed on."""
+        for node in (*self.syntax.loads, *self.syntax.calls):
+            if not self.references.suspect(node):
+                if self.references.is_getattr(node) and constant_text(node.args[1]) is None:
+                    yield from self._by_unknown_name(node)
+                continue
+            meaning = self.references.resolve(node)
+            inseparable = [p for p in meaning.paths if p in catalog.STOCK_INSEPARABLE]
+            if not meaning.stock and not inseparable:
+                continue
+            wanted, why = self.references.wrapped(node)
+            if not wanted and why is None:
+                continue
+            kind = "constructor" if self.references.place(node).kind == "called" else "class"
+            use = self._use(node, [*meaning.stock, *inseparable][0], kind)
+            use = replace(use, certain=meaning.always_stock)
+            if inseparable:
+                use = _refused(use, "AP221", "its update cannot be separated as it is written")
+            elif why is not None:
+                use = _refused(use, "AP222", why)
+            yield use
 
-    def _definitions(self) -> dict[Any, list[Any]]:
-        """{Name node: the definitions that reach it}, by beniget."""
-        if self._reaching is None:
-            chains = _Chains()
-            with contextlib.redirect_stdout(io.StringIO()):  # beniget prints warnings
-                chains.visit(self.module.tree)
-            self._reaching = {}
-            for definition in chains.chains.values():
-                for user in definition.users():
-                    self._reaching.setdefault(user.node, []).append(definition.node)
-        return self._reaching
+    def _by_unknown_name(self, node: Any) -> Iterator[Use]:
+        """``getattr(tf.keras.optimizers, name)``."""
+        places = self.references.resolve(node.args[0]).paths
+        if places and set(places) <= set(catalog.STOCK_MODULES) and self.references.wrapped(node)[0]:
+            resolved = f"{catalog.STOCK_MODULES[places[0]]}.*"
+            yield replace(self._use(node, resolved, "class"), certain=False)
+
+    # ------------------------------------------------------------------- getters
+
+    def getters(self) -> Iterator[Use]:
+        """``optimizers.get(...)`` and ``deserialize(...)``: what they give back is wrapped, and
+        is of the right Keras so."""
+        for node in self.syntax.calls:
+            if last_part(node.func) not in ("get", "deserialize"):
+                continue
+            paths = self.references.resolve(node.func).paths
+            if not paths or not set(paths) <= set(catalog.OPTIMIZER_GETTERS):
+                continue
+            values = [k.value for k in node.keywords if k.arg in ("identifier", "config")] or node.args[:1]
+            if not values:
+                continue
+            known = self.identifiers.identify(values[0])
+            if not known.stock and self._says_what_it_is(values[0]):
+                continue
+            resolved = next(iter(known.stock), catalog.OPTIMIZER_GETTERS[paths[0]])
+            yield replace(self._use(node, resolved, "getter"), certain=known.complete)
+
+    def _says_what_it_is(self, value: Any) -> bool:
+        """Whether a getter is given a name, a config or an instance that stands there."""
+        if isinstance(value, gast.Dict):
+            return any(isinstance(key, gast.Constant) and key.value == "class_name" for key in value.keys)
+        made = isinstance(value, gast.Call) and self.references.resolve(value.func).paths
+        return isinstance(value, gast.Constant) or bool(made)
+
+    # ------------------------------------------------------------------- strings
+
+    def strings(self) -> Iterator[Use]:
+        """``compile("adam")``, ``compile(optimizer=name)``."""
+        for node in self.syntax.calls:
+            if not isinstance(node.func, gast.Attribute) or node.func.attr != "compile":
+                continue
+            values = [k.value for k in node.keywords if k.arg == "optimizer"] or node.args[:1]
+            arms = [arm for value in values for arm in self.identifiers.arms(value) if arm[1].stock]
+            if arms and not self.references.resolve(node.func).paths:  # re.compile binds no model
+                for value, known in arms:
+                    use = self._use(unwrapped(value), known.stock[0], "string")
+                    yield self._of_keras(replace(use, certain=known.complete))
+
+    def _of_keras(self, use: Use) -> Use:
+        """A string means the optimizer of the model's own Keras, which the imports tell."""
+        imports = self.module.imports
+        paths = [path for several in imports.values() for path in several]
+        if "tf_keras" not in {path.split(".")[0] for path in paths}:
+            return use
+        use = replace(use, resolved=f"tf_{use.resolved}")
+        name = next((n for n, known in imports.items() if known == ("tf_keras",)), None)
+        if name is None or any(p == "keras" or p.startswith(("keras.", "tensorflow.keras")) for p in paths):
+            words = "whose Keras the model is of cannot be told; import one Keras, as a module"
+            return _refused(use, "AP220", words)
+        return replace(use, keras=name)
+
+    def _use(self, node: Any, resolved: str, kind: str) -> Use:
+        parent, field = self.syntax.parents[node]
+        ours = field == "args" and isinstance(parent, gast.Call) and is_patched(parent.func)
+        spelling = self.module.segment(node) if kind == "string" else self.module.normal_text(node)
+        column = self.module.column(node.lineno, node.col_offset) + 1
+        status = "already" if ours else "patchable"
+        return Use(node.lineno, column, spelling, resolved, kind, status, None, node)
+
+
+def _refused(use: Use, code: str, words: str) -> Use:
+    """The use, left alone for a reason; what is patched stays so."""
+    if use.status == "already":
+        return use
+    return replace(use, status="refused", reason=reason_text(code, words, use.line))

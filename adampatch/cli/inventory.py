@@ -34,6 +34,8 @@ def print_inventory(document: dict[str, Any], verbose: int = 0) -> None:
         for use in found_uses:
             place = f"{place_of(use)}:{use['col']}"
             click.echo(f"  {place:>7}  {use['spelling']}  {_status(use['status'])}  {use['resolved']}")
+            if use["reason"]:
+                click.echo(f"{'':11}{styled(use['reason'], fg='red')}")
     for skipped in document["files"]["skipped"]:
         click.echo(f"{styled('left out', fg='yellow')}  {skipped['path']}: {skipped['reason']}")
 

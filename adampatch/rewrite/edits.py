@@ -18,9 +18,9 @@ RUNTIME_NAME = "_adampatch"
 @dataclass(frozen=True)
 class Edit:
     """``kind``: step (wrap an expression), callee (wrap what is called), patched (wrap a
-    class or a string), observed (decorate a class). ``start``/``end`` are (line, column) with
-    1-based lines and 0-based columns in code points, of the syntax node without the
-    parentheses around it."""
+    class, a name or what makes an optimizer), observed (decorate a class). ``start``/``end`` are
+    (line, column) with 1-based lines and 0-based columns in code points, of the syntax node
+    without the parentheses around it."""
 
     kind: str
     start: tuple[int, int]
@@ -59,8 +59,9 @@ def plan(module: Module, reports: Iterable[ClassReport], uses: Iterable[Use], im
                     add(Edit("patched", *_position(module, base)))
     for use in uses:
         if use.status == "patchable":
-            parts = (("keras", use.keras),) if use.keras is not None else ()
-            add(Edit("patched", *_position(module, use.node), parts=parts))
+            parts = [("keras", use.keras)] if use.keras is not None else []
+            parts += [] if use.certain else [("strict", "False")]
+            add(Edit("patched", *_position(module, use.node), parts=tuple(parts)))
     edits = tuple(sorted(found.values(), key=lambda e: (e.start, e.kind)))
     return Plan(module, edits, import_line if edits else "")
 

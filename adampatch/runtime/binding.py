@@ -80,7 +80,7 @@ class Binding(object):
 
         return observing.observed(self, cls)
 
-    def patched(self, x, rules=None, emit=None, every=None, keras=None):
+    def patched(self, x, rules=None, emit=None, every=None, keras=None, strict=True):
         """The patched form of an optimizer class, instance, Keras name or config.
 
         Args:
@@ -90,6 +90,8 @@ class Binding(object):
             rules: replaces the project's rules; a file name or the normal form.
             emit: "off", "stats" or "tensor"; every: optimizer updates between samples.
             keras: the Keras that names and configs are looked up in.
+            strict: False gives `x` itself back where there is nothing to patch in it: it names
+                or is another optimizer, or one whose update cannot be separated.
 
         Raises:
             ValueError: no Adam-family update in `x`, one that cannot be patched (with its
@@ -98,7 +100,7 @@ class Binding(object):
         """
         from adampatch.runtime import patching
 
-        return patching.patched(self, x, {"rules": rules, "emit": emit, "every": every}, keras)
+        return patching.patched(self, x, {"rules": rules, "emit": emit, "every": every}, keras, strict)
 
     @staticmethod
     def effective_rates(optimizer):

@@ -31,14 +31,31 @@ _NAME_TABLES = (
 )
 
 
-def patched(binding, x, given, keras=None):
+class _NothingToPatch(ValueError):
+    """What is to be patched holds no update that could be."""
+
+
+def patched(binding, x, given, keras=None, strict=True):
     """See `Binding.patched`."""
     given = {name: value for name, value in given.items() if value is not None}
-    if isinstance(x, type):
-        return _patched_class(binding.derive(given), x)
-    if isinstance(x, (str, dict)):
-        x = _from_keras(x, keras)
-    return _patched_instance(binding, x, given)
+    try:
+        if isinstance(x, type):
+            return _patched_class(binding.derive(given), x)
+        made = x
+        if isinstance(x, (str, dict)):
+            made = _from_keras(x, keras) if strict else _from_keras_or_none(x, keras)
+        return _patched_instance(binding, made, given)
+    except _NothingToPatch:
+        if strict:
+            raise
+        return x
+
+
+def _from_keras_or_none(identifier, keras):
+    try:
+        return _from_keras(identifier, keras)
+    except (TypeError, ValueError, KeyError):  # whoever uses it will say so
+        return None
 
 
 def _from_keras(identifier, keras):
@@ -109,7 +126,7 @@ def _rewritten(binding, cls):
         try:
             methods = live.rewritten_methods(owner, binding)
         except live.Refused as refused:
-            raise ValueError(
+            raise _NothingToPatch(
                 "adampatch: {} cannot be patched: {}: {}; `adampatch explain {}` says more".format(
                     _name(owner), refused.code, refused.reason, refused.code
                 )
@@ -129,7 +146,7 @@ def _build(binding, cls):
         return cls
     rewritten = _rewritten(binding, cls)
     if not rewritten:
-        raise ValueError(
+        raise _NothingToPatch(
             "adampatch: {} has no Adam-family update; nothing to patch (RMSprop and the like are not in "
             "the default scope, and wrappers are patched through the optimizer they wrap)".format(_name(cls))
         )

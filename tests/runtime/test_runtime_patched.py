@@ -175,3 +175,24 @@ def test_importing_and_binding_import_no_tensorflow():
     )
     out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_not_strict_gives_back_what_holds_no_adam(binding):
+    sgd = keras.optimizers.SGD()
+    config = {"class_name": "SGD", "config": {}}
+    for other in (sgd, keras.optimizers.RMSprop, "sgd", "no such optimizer", config, {}, None, 3, len):
+        assert binding.patched(other, strict=False) is other
+    assert type(sgd) is keras.optimizers.SGD
+    for bad in (keras.optimizers.SGD, "sgd"):
+        with pytest.raises(ValueError, match="no Adam-family update"):
+            binding.patched(bad)
+
+
+def test_not_strict_patches_every_adam(binding):
+    ours = binding.patched(keras.optimizers.Adam)
+    assert binding.patched(keras.optimizers.Adam, strict=False) is ours
+    assert type(binding.patched("ADAM", strict=False)) is ours
+    made = keras.optimizers.Adam()
+    assert binding.patched(made, strict=False) is made and type(made) is ours
+    with pytest.raises(ValueError, match="emit"):  # settings are judged all the same
+        binding.patched(keras.optimizers.Adam, strict=False, emit="nonsense")

@@ -1,0 +1,142 @@
+"""Optimizers by name or config: which strings reach ``compile(optimizer=...)`` and the functions
+that make an optimizer from one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gast
+
+from adampatch.analysis import catalog
+from adampatch.analysis.module import unwrapped
+from adampatch.analysis.names import Names, constant_text, last_part
+
+#: calls that give one of their arguments back when there is nothing better
+_FALLBACKS = frozenset({"get", "getenv", "getattr", "pop", "setdefault"})
+_CASES = frozenset({"lower", "upper", "strip", "title", "capitalize", "casefold"})
+#: where a string is asked about, documents, or is a key
+_NO_VALUES = (gast.Compare, gast.Expr, gast.MatchValue, gast.FormattedValue, gast.JoinedStr)
+
+
+@dataclass(frozen=True)
+class Identifier:
+    """What an expression may identify: the canonical paths of stock classes. ``complete``: and
+    nothing else; ``unknown``: also a string that is not in sight, perhaps."""
+
+    stock: tuple[str, ...] = ()
+    complete: bool = False
+    unknown: bool = False
+
+
+_OTHER = Identifier()
+_ANYTHING = Identifier(unknown=True)
+
+
+class Identifiers:
+    """The strings and configs of a module that may name an optimizer."""
+
+    def __init__(self, names: Names) -> None:
+        self.names = names
+        self.syntax = names.syntax
+
+    def arms(self, node: Any) -> Iterator[tuple[Any, Identifier]]:
+        """(expression, what it identifies) of an argument: each arm of a choice for itself.
+        What is not in sight may be any of the stock names that the module says."""
+        inner = unwrapped(node)
+        if isinstance(inner, gast.IfExp):
+            yield from self.arms(inner.body)
+            yield from self.arms(inner.orelse)
+        elif isinstance(inner, gast.BoolOp):
+            for value in inner.values:
+                yield from self.arms(value)
+        else:
+            found = self.identify(inner)
+            yield node, Identifier(self._said) if found.unknown and not found.stock else found
+
+    def identify(self, node: Any, seen: frozenset[Any] = frozenset()) -> Identifier:
+        """What an expression identifies, as far as the module shows it."""
+        if node in seen:
+            return _OTHER
+        seen |= {node}
+        if isinstance(node, gast.Constant):
+            return _named(constant_text(node))
+        if isinstance(node, gast.Dict):
+            classes = [
+                v for k, v in zip(node.keys, node.values, strict=True) if constant_text(k) == "class_name"
+            ]
+            return _union(self.identify(value, seen) for value in classes)
+        if isinstance(node, gast.IfExp):
+            return _union(self.identify(arm, seen) for arm in (node.body, node.orelse))
+        if isinstance(node, gast.BoolOp):
+            return _union(self.identify(arm, seen) for arm in node.values)
+        if isinstance(node, gast.Name):
+            found = [self._of_definition(d, seen) for d in self.names.definitions(node)]
+            return _union(found) if found else _ANYTHING
+        if isinstance(node, gast.Attribute):  # another class, or another module, may give it more
+            values = [statement.value for statement in self.names.attributes.get(node.attr, ())]
+            found = [self.identify(value, seen) for value in values]
+            return _union([*found, _OTHER]) if found else _ANYTHING
+        if isinstance(node, gast.Call):
+            return self._of_call(node, seen)
+        return _ANYTHING if isinstance(node, gast.Subscript) else _OTHER
+
+    def _of_call(self, node: Any, seen: frozenset[Any]) -> Identifier:
+        called = last_part(node.func)
+        if called in _CASES and isinstance(node.func, gast.Attribute):
+            return self.identify(node.func.value, seen)
+        if called in _FALLBACKS:
+            return _union([_ANYTHING, *(self.identify(fallback, seen) for fallback in node.args[1:])])
+        return _OTHER  # it makes an instance
+
+    def _of_definition(self, definition: Any, seen: frozenset[Any]) -> Identifier:
+        statement = self.names.assigned.get(definition)
+        if statement is not None:
+            return self.identify(statement.value, seen)
+        parent, field = self.syntax.parents.get(definition, (None, ""))
+        if isinstance(parent, gast.arguments):
+            default = _default(parent, definition)
+            return _union([_ANYTHING, *([self.identify(default, seen)] if default is not None else [])])
+        loops = isinstance(parent, (gast.For, gast.comprehension)) and field == "target"
+        if loops and isinstance(parent.iter, (gast.Tuple, gast.List, gast.Set)):
+            return _union(self.identify(element, seen) for element in parent.iter.elts)
+        if isinstance(parent, gast.NamedExpr):
+            return self.identify(parent.value, seen)
+        return _ANYTHING
+
+    @functools.cached_property
+    def _said(self) -> tuple[str, ...]:
+        """The stock classes that strings of the module name, where these may go anywhere."""
+        found: dict[str, None] = {}
+        for node in self.syntax.strings:
+            parent, field = self.syntax.parents[node]
+            if isinstance(parent, gast.keyword):
+                parent, field = self.syntax.parents[parent]
+            if isinstance(parent, _NO_VALUES) or (isinstance(parent, gast.Dict) and field == "keys"):
+                continue
+            called = last_part(parent.func) if isinstance(parent, gast.Call) else None
+            if called not in catalog.ASKING_CALLS and called != "compile":
+                found.update(dict.fromkeys(_named(node.value).stock))
+        return tuple(found)
+
+
+def _named(text: str | None) -> Identifier:
+    resolved = catalog.STOCK_STRINGS.get(text.lower()) if text is not None else None
+    return Identifier((resolved,), True) if resolved is not None else _OTHER
+
+
+def _union(found: Iterable[Identifier]) -> Identifier:
+    several = list(found)
+    stock = tuple(dict.fromkeys(path for identifier in several for path in identifier.stock))
+    complete = bool(several) and all(identifier.complete for identifier in several)
+    return Identifier(stock, complete, any(identifier.unknown for identifier in several))
+
+
+def _default(arguments: Any, parameter: Any) -> Any:
+    """The default of a parameter, None if it has none."""
+    positional = [*(getattr(arguments, "posonlyargs", None) or []), *arguments.args]
+    defaults = dict(zip(reversed(positional), reversed(arguments.defaults), strict=False))
+    defaults.update(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=False))
+    return defaults.get(parameter)
