@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,7 @@ COARSE = ("float16", "bfloat16")
 #: touched rows of a sparse gradient: out of order, two of them twice
 INDICES = (3, 0, 17, 3, 39, 8, 8, 21)
 REGIMES = ("normal", "tiny", "wide", "cancelling", "zero", "constant", "huge", "subnormal")
-STEPS = 6
+STEPS, QUICK_STEPS = 6, 4
 #: of the rate, where there is a rule: the regimes reach beyond either
 BOUNDS = (0.004, 0.05)
 #: the learning rate at each step: changed in mid-run
@@ -132,7 +132,7 @@ def _core(
 
     cases = [case("float32", "eager"), case("float32", "eager", bounds=BOUNDS)]
     if quick:
-        return cases
+        return [replace(case, steps=QUICK_STEPS) for case in cases]
     cases += [case(dtype, "eager") for dtype in ("float64", "float16", "bfloat16")]
     cases += [case("float32", "eager", "sparse"), case("float32", "eager", "sparse", bounds=BOUNDS)]
     cases += [case("float32", "function"), case("float32", "function", bounds=BOUNDS)]
