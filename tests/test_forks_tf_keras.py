@@ -106,6 +106,11 @@ def test_variables_and_states_are_stocks_bit_for_bit(case, sparse, function, set
         assert same(left, right)
 
 
+def array(part):
+    """A part of a step in float64; the values of slices, 0 for what is not there."""
+    return np.float64(0.0 if part is None else getattr(part, "values", part))
+
+
 @pytest.mark.parametrize("case, sparse", LAYOUTS)
 def test_the_emitted_rate_is_the_one_applied(case, sparse, settings):  # noqa: F811
     from adampatch import effective_rates
