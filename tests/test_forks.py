@@ -52,9 +52,9 @@ def runtime_module(form=None, spy=None):
         setattr(module, name, getattr(bound, name))
     if spy is not None:
 
-        def step(optimizer, variable, update, rate, direction, decay=None, alpha=None):
+        def step(optimizer, variable, update, rate, direction, decay=None, alpha=None, indices=None):
             spy(*(None if part is None else part() for part in (rate, direction, decay)), update)
-            return bound.step(optimizer, variable, update, rate, direction, decay, alpha)
+            return bound.step(optimizer, variable, update, rate, direction, decay, alpha, indices)
 
         module.step = tf.autograph.experimental.do_not_convert(step)
     return module

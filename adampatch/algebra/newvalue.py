@@ -22,14 +22,37 @@ class Step:
     decay: Expr | None
 
 
-def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Step, ...]:
-    """The expressions that hold the whole gradient-fed term of a new value, smallest first.
+@dataclass(frozen=True)
+class Ladder:
+    """The steps that hold one and the same term, smallest first. ``arms``: which arms of which
+    branches it is in, by the identity of the node."""
 
-    ``new_value`` is what a write makes of the variable: ``w - U``, ``w + U``, ``w*(1-d) - U``.
-    Raises NotSeparable when the variable does not come through with coefficient 1 (or 1 minus
-    an even scalar, which is decay).
+    steps: tuple[Step, ...]
+    arms: tuple[tuple[int, int], ...] = ()
+
+
+def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Ladder, ...]:
+    """The expressions that hold the whole gradient-fed term of a new value: one ladder, or
+    one for each arm of a branch.
+
+    ``new_value`` is what a write makes of the variable: ``w - U``, ``w + U``, ``w*(1-d) - U``;
+    also what comes of that by a scale, a bound or a choice (a proximal step, a projection, an
+    update that is skipped). Raises NotSeparable when the variable does not come through with
+    coefficient 1 (or 1 minus an even scalar, which is decay).
     """
-    node, sign, parent, index = new_value, 1, None, 0
+    found: dict[tuple[str, int, int], Ladder] = {}
+    for ladder in _ladders(new_value, facts):
+        smallest = ladder.steps[0]
+        # one expression in both arms is one step, taken in either case
+        place = (smallest.update.key, id(smallest.parent), smallest.index)
+        found[place] = ladder if place not in found else Ladder(ladder.steps)
+    if not found:
+        raise NotSeparable("AP208", "the variable is set, not stepped from its old value", new_value)
+    return tuple(found.values())
+
+
+def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int = 0) -> list[Ladder]:
+    node, sign = new_value, 1
     whole, decay = 0, None
     found: list[Step] = []
     while True:
@@ -37,9 +60,8 @@ def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Step, ...]:
             found.append(Step(node, sign, parent, index, decay))
         if not isinstance(node, Op):
             break
-        parent, index = node, 0
+        parent, fed = node, [facts.content(a).gradient for a in node.args]
         if node.name in ("add", "sub", "scatter"):
-            fed = [facts.content(a).gradient for a in node.args]
             if fed.count(True) != 1:
                 break
             index = fed.index(True)
@@ -53,12 +75,34 @@ def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Step, ...]:
             sign = -sign if flips and index == 1 else sign
             if whole != 1:
                 found.clear()
-        elif node.name not in ("identity", "cast") or whole:
+        elif whole or decay is not None or sign < 0:
             break
+        elif node.name in ("select", "branch") and not fed[0]:
+            return [
+                Ladder(ladder.steps, ((id(node), arm), *ladder.arms))
+                for arm in (1, 2)
+                if fed[arm]
+                for ladder in _ladders(node.args[arm], facts, node, arm)
+            ]
+        else:
+            passed = _passed_through(node, fed, facts)
+            if passed is None:
+                break
+            index = passed
         node = node.args[index]
-    if not found:
-        raise NotSeparable("AP208", "the variable is set, not stepped from its old value", new_value)
-    return tuple(reversed(found))
+    return [Ladder(tuple(reversed(found)))] if found else []
+
+
+def _passed_through(node: Op, fed: list[bool], facts: Facts) -> int | None:
+    """The operand that is the new value before something was done to it; None: there is none."""
+    if node.name in ("identity", "cast", "reshape"):
+        return 0
+    if node.name in ("mul", "div"):
+        odd = [i for i, a in enumerate(node.args) if fed[i] and facts.parity(a) is Parity.ODD]
+        return odd[0] if len(odd) == 1 and (node.name == "mul" or odd == [0]) else None
+    if node.name in ("clip", "max", "min") and fed.count(True) == 1:
+        return fed.index(True)
+    return None
 
 
 def _whole_variables(term: Expr, sign: int) -> int:

@@ -66,6 +66,8 @@ OPERATIONS: dict[str, Operation] = {
     "identity": Operation("first", lambda x: x, "linear", text="{0}"),
     "reshape": Operation("first", lambda x: x, "elementwise_linear", text="{0}"),
     "gather": Operation("first", lambda x, i: x, "elementwise_linear", text="{0}[{1}]"),
+    # rows put into a tensor of zeros
+    "spread": Operation("first", lambda x: x, text="{0}"),
     # storage plus values at some rows: a sum as far as parity goes
     "scatter": Operation("sum", _scatter),
     "reduce": Operation("first", lambda x: np.asarray(np.sum(x)), reduces=True, text="sum({0})"),

@@ -96,6 +96,19 @@ def _positive(rate: Expr | None) -> tuple[int, Expr | None]:
     return 1, rate
 
 
+#: what may be done to all elements before or after some of them are taken
+_ELEMENTWISE = ("neg", "mul", "div", "branch")
+
+
+def _holds_number(node: Expr, facts: Facts) -> bool:
+    """Whether a factor or an arm of ``node`` is one number for all elements."""
+    if not facts.elementwise(node):
+        return True
+    operands = node.args[1 if node.name == "branch" else 0 :] if isinstance(node, Op) else ()
+    through = isinstance(node, Op) and node.name in _ELEMENTWISE
+    return through and any(_holds_number(a, facts) for a in operands)
+
+
 def _with_args(node: Op, args: tuple[Expr, ...]) -> Op:
     return Op(node.name, args, label=node.label, origin=node.origin)
 
@@ -288,8 +301,12 @@ class _Separator:
         parts = self.take_apart(node.args[0])
 
         def mapped(x: Expr | None) -> Expr | None:
-            if x is None or (self.facts.parity(x) is Parity.EVEN and not self.facts.adaptive(x)):
+            if x is None or isinstance(x, Const) or not self.facts.elementwise(x):
                 return x  # one number for all elements: nothing to gather or reshape
+            if isinstance(x, Op) and x.name in _ELEMENTWISE and _holds_number(x, self.facts):
+                first = 1 if x.name == "branch" else 0
+                inner = (mapped(a) or a for a in x.args[first:])
+                return _with_args(x, (*x.args[:first], *inner))
             return Op(node.name, (x, *node.args[1:]), label=node.label, origin=node.origin)
 
         return _Parts(mapped(parts.rate), mapped(parts.direction), mapped(parts.decay))

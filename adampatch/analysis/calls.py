@@ -13,12 +13,12 @@ from adampatch.analysis import catalog
 from adampatch.analysis.run import KernelCall, VariableWrite
 from adampatch.analysis.values import (
     Dotted,
+    Each,
     Either,
     Frame,
     Function,
     Items,
     Origin,
-    Pairs,
     Ref,
     SelfObject,
     Slices,
@@ -44,10 +44,22 @@ class Calls:
 
     def taint(self, ref: Ref, values: Sequence[Any]) -> None:
         it = self.interpreter
-        read = (it.as_expr(v) for v in values if isinstance(v, (Expr, VariableRef, Either, Slices, Items)))
+        read = (
+            it.as_expr(v) for v in values if isinstance(v, (Expr, VariableRef, Either, Slices, Items, Each))
+        )
         fed = tuple(e for e in read if any(self._model_value(n) for n in e.walk()))
         if fed:
             self.tainted[ref.slot] = fed
+
+    def is_models(self, value: Any) -> bool:
+        """Whether the gradient, the variable or a state may be in a value."""
+        if isinstance(value, Const):
+            return False
+        if isinstance(value, Ref):
+            return value.slot in self.interpreter.written or value.slot in self.tainted
+        if isinstance(value, Either):
+            return self.is_models(value.first) or self.is_models(value.second)
+        return not isinstance(value, Expr) or any(self._model_value(n) for n in value.walk())
 
     def _model_value(self, node: Expr) -> bool:
         return isinstance(node, Leaf) and (
@@ -105,9 +117,10 @@ class Calls:
             return SuperObject()
         if name in catalog.TYPE_PREDICATES:
             return it.predicate(node, [], frame)
+        sequence = it.sequences.call(name, node, frame)
+        if sequence is not None:
+            return sequence
         args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
-        if name in ("list", "tuple") and len(args) == 1 and isinstance(args[0], Pairs):
-            return args[0]
         if name in ("float", "int") and len(args) == 1:
             return it.as_expr(args[0])
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
@@ -119,7 +132,7 @@ class Calls:
 
     def _framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
         it = self.interpreter
-        path, last = value.paths[0], value.last
+        path, last = value.paths[0], catalog.function_name(value.paths[0])
         if "_adampatch" in path.split("."):
             return self._patched(last, node, frame)
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
@@ -130,12 +143,21 @@ class Calls:
         if last in catalog.TYPE_PREDICATES:
             return it.predicate(node, [], frame)
         writes = last in catalog.WRITE_FUNCTIONS
+        if last == "filter_empty_gradients":
+            sequence = it.sequences.call(last, node, frame)
+            return self._unknown_call(node, frame) if sequence is None else sequence
         nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
             return self._unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
             return Slices(args[0])
+        if last == "Variable":
+            return self._new_variable(args, node, frame)
+        if last == "clip_by_global_norm":
+            clipped = it.sequences.clipped(args, node)
+            if clipped is not None:
+                return clipped
         if writes and len(args) >= 2 and isinstance(args[0], _STORAGE):
             how = catalog.WRITE_FUNCTIONS[last]
             return self._write_operands(args[0], how, args[1:], nodes[1:], node, frame)
@@ -145,15 +167,32 @@ class Calls:
             return self._conditional(args, node, frame)
         row = catalog.FUNCTIONS.get(last)
         if row is not None and len(args) >= row[1]:
-            label = catalog.COMPARISONS.get(last, "")
-            return self._operation(row[0], args[: row[1]], nodes[: row[1]], node, frame, label)
+            label = catalog.COMPARISONS.get(last) or self._variant(node, frame)
+            places = catalog.OPERANDS.get(last, range(row[1]))
+            if max(places) < len(args):
+                operands, written = [args[i] for i in places], [nodes[i] for i in places]
+                return self._operation(row[0], operands, written, node, frame, label)
         return self._unknown_call(node, frame)
+
+    def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
+        """Storage that was not there before; what it is set to first is a write like others."""
+        it = self.interpreter
+        slot = f"<new:{id(node)}>"
+        first = it.as_expr(args[0]) if args else None
+        if first is not None:
+            it.run_.state_writes.append(StateWrite(slot, first))
+        return Ref(slot, "variable", node, it.context(frame), pure=False, fresh=True, initial=first)
 
     def _arguments(self, node: Any, frame: Frame) -> list[Any]:
         """All arguments, in the order written; for calls of which nothing else is known."""
         it = self.interpreter
         nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
         return [it.eval(a, frame) for a in [*nodes, *(k.value for k in node.keywords)]]
+
+    def _variant(self, node: Any, frame: Frame) -> str:
+        """What tells ``norm(x, ord=1)`` from ``norm(x)``."""
+        given = [k for k in node.keywords if k.arg in catalog.VARIANT_KEYWORDS]
+        return ", ".join(f"{k.arg}={frame.module.normal_text(k.value)}" for k in given)
 
     def _operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
         """The nodes of the operands in the operation's own order; None when that cannot be

@@ -6,6 +6,7 @@ user's own variable holds.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 #: a dotted import path that starts with one of these is the framework's own
@@ -54,6 +55,14 @@ FUNCTIONS: dict[str, tuple[str, int]] = {
     "squeeze": ("reshape", 1),
     "expand_dims": ("reshape", 1),
     "gather": ("gather", 2),
+    "gather_v2": ("gather", 2),
+    "resource_gather": ("gather", 2),
+    "scatter_nd": ("spread", 1),
+    "unsorted_segment_sum": ("spread", 1),
+    "add_v2": ("add", 2),
+    "real_div": ("div", 2),
+    "global_norm": ("norm", 1),
+    "l2_norm": ("norm", 1),
     "take": ("gather", 2),
     "sum": ("reduce", 1),
     "reduce_sum": ("reduce", 1),
@@ -70,6 +79,12 @@ FUNCTIONS: dict[str, tuple[str, int]] = {
     "not_equal": ("compare", 2),
 }
 
+#: functions whose operands do not come first -> the positions of the operands
+OPERANDS = {"scatter_nd": (1,)}
+
+#: keyword arguments that make another function of an operation
+VARIANT_KEYWORDS = frozenset({"axis", "ord", "keepdims"})
+
 COMPARISONS = {
     "greater": ">",
     "greater_equal": ">=",
@@ -81,7 +96,10 @@ COMPARISONS = {
 
 #: keyword arguments that change nothing about the value
 SILENT_KEYWORDS = frozenset(
-    {"name", "use_locking", "dtype", "axis", "keepdims", "validate_indices", "read_value"}
+    {
+        *("name", "use_locking", "dtype", "axis", "ord", "keepdims", "validate_indices", "read_value"),
+        *("trainable", "shape", "synchronization", "aggregation"),
+    }
 )
 
 _ONE = (("x", "input", "a", "tensor", "value", "input_tensor", "t", "ref", "params"),)
@@ -97,9 +115,24 @@ KEYWORDS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("cond", "switch", "smart_cond"),
         (("pred", "condition"), ("true_fn", "then_expression"), ("false_fn", "else_expression")),
     ),
-    **dict.fromkeys(("gather", "take"), (("params", "x"), ("indices",))),
+    **dict.fromkeys(
+        ("gather", "gather_v2", "take", "resource_gather"), (("params", "x", "resource"), ("indices",))
+    ),
+    "scatter_nd": (("indices",), ("updates",), ("shape",)),
+    "unsorted_segment_sum": (("data",), ("segment_ids",), ("num_segments",)),
+    "Variable": (("initial_value",), ("trainable",)),
     "IndexedSlices": (("values",), ("indices",), ("dense_shape",)),
 }
+
+
+def function_name(path: str) -> str:
+    """The name of a framework function as the tables have it: ``tf.raw_ops.ResourceScatterSub``
+    and ``gen_state_ops.resource_scatter_sub`` are one."""
+    *modules, name = path.split(".")
+    if any(m == "raw_ops" or m.startswith("gen_") for m in modules):
+        return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    return name
+
 
 #: predicates whose outcome is about kinds of objects, not about their values
 TYPE_PREDICATES = frozenset({"isinstance", "hasattr", "callable", "issubclass", "executing_eagerly"})
@@ -142,8 +175,17 @@ WRITE_METHODS = {
 
 #: calls that only look something up and may be written again in a thunk
 PURE_CALLS = frozenset(
-    {"get_slot", "_get_hyper", "_get_variable_index", "_index_dict", "_get_index", "_var_key"}
+    {
+        *("get_slot", "_get_hyper", "_decayed_lr", "_fallback_apply_state"),
+        *("_get_variable_index", "_index_dict", "_get_index", "_var_key", "ref"),
+    }
 )
+
+
+#: what changes when an update ends, in the families whose samples are taken after that: the step
+#: counter, and what is computed from it
+COUNTERS = frozenset({"self.iterations", "self._iterations"})
+COUNTED_CALLS = frozenset({"_decayed_lr", "_fallback_apply_state"})
 
 
 @dataclass(frozen=True)

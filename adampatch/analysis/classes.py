@@ -40,6 +40,8 @@ class Hierarchy:
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self.modules = list(modules)
+        #: (class node, adaptive) -> whether the class holds or inherits an update that is patched
+        self.updating: dict[tuple[int, bool], bool] = {}
         self._by_path: dict[str, list[tuple[Module, Any]]] = {}
         for module in self.modules:
             for name, node in module.classes.items():
@@ -117,7 +119,7 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     own = own_methods(node)
     updates = [name for name in catalog.UPDATE_METHODS if name in own]
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
-    if not updates and not stock:
+    if not updates and not stock and len(ancestry) == 1:
         return None
     methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
@@ -136,7 +138,8 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     if not adaptive:
         sites = _adam_only(sites)
     whole = catalog.COMPLETE.get(family, frozenset())
-    inherits = bool(stock) and (delegates or not whole <= set(updates))
+    inherits = delegates or not updates or not whole <= set(updates)
+    inherits = inherits and (bool(stock) or _bases_update(ancestry[1:], hierarchy, adaptive))
     status, reason = _status(sites, inherits)
     if status == "not_adam" and not updates:
         return None
@@ -149,6 +152,19 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     return ClassReport(
         module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped
     )
+
+
+def _bases_update(bases: list[tuple[Module, Any]], hierarchy: Hierarchy, adaptive: bool) -> bool:
+    """Whether one of the project's own bases holds an update that is patched."""
+    for module, node in bases:
+        key = (id(node), adaptive)
+        if key not in hierarchy.updating:
+            report = _report(module.within(node), node, hierarchy, adaptive)
+            done = report is not None and report.status in ("patchable", "partial", "already", "inherited")
+            hierarchy.updating[key] = done
+        if hierarchy.updating[key]:
+            return True
+    return False
 
 
 def _merged(sites: list[Site]) -> list[Site]:
@@ -166,11 +182,9 @@ def _merged(sites: list[Site]) -> list[Site]:
 def _adam_only(sites: list[Site]) -> list[Site]:
     """Sites of classes that keep a first and a second moment; an optimizer with an update
     on the bare gradient beside (RMSprop with momentum) is of the adaptive family."""
-    if any(s.family_kind == "adaptive" for s in sites) and not any(
-        s.family_kind == "adam" and s.status in ("patchable", "already") for s in sites
-    ):
+    if any(s.family_kind == "adaptive" for s in sites) and not any(s.family_kind == "adam" for s in sites):
         return []
-    return [s for s in sites if s.family_kind == "adam"]
+    return [s for s in sites if s.family_kind != "adaptive"]
 
 
 def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
@@ -190,23 +204,30 @@ def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
     arity = {
         n: len(m.node.args.posonlyargs) + len(m.node.args.args)
         for n, m in methods.items()
-        if n in catalog.UPDATE_METHODS
+        if n in catalog.UPDATE_METHODS and n != "apply_gradients"  # every family has that
     }
     if "update_step" in arity:
         return "keras3" if arity["update_step"] >= 4 else "keras2"
-    for path in outside:
-        known = catalog.BASE_FAMILIES.get(path)
-        if known is not None and (not arity or known in ("v1", "v2")):
-            return known
-        stock = catalog.STOCK_OPTIMIZERS.get(path)
-        if stock is not None and not arity:
-            return next(family for root, family in catalog.STOCK_FAMILIES if stock.startswith(root))
+    known = [family for family in map(_known_family, outside) if family is not None]
+    for family in known:
+        if not arity or family in ("v1", "v2"):
+            return family
     if "_apply_dense" in arity or "_apply_sparse" in arity:
         return "v1"
     dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1
     if dense >= 4 or any("apply_state" in _parameters(m.node) for m in methods.values()):
         return "v2"
+    if arity and known:
+        return "v2"  # `tf.keras.optimizers.Optimizer`, when that was OptimizerV2
     return "v1" if arity else "other"
+
+
+def _known_family(base: str) -> str | None:
+    """The family of a base outside of the project, as its path says today."""
+    stock = catalog.STOCK_OPTIMIZERS.get(base)
+    if stock is not None:
+        return next(family for root, family in catalog.STOCK_FAMILIES if stock.startswith(root))
+    return catalog.BASE_FAMILIES.get(base)
 
 
 def _parameters(function: Any) -> set[str]:

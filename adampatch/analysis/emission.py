@@ -15,6 +15,7 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
+from adampatch.analysis import catalog
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module, normalised
 from adampatch.analysis.run import Run, VariableWrite
@@ -34,20 +35,37 @@ class Unnameable(Exception):
 
 class Emitter:
     """Writes expressions at one site. ``reread``: whether a state may be read again after
-    its write (not in v1 graphs, where the read would race with the assignment)."""
+    its write (not in v1 graphs, where the read would race with the assignment). ``counted``:
+    whether the step counter has moved on when a thunk is called, so that what is computed from
+    it has to be kept."""
 
-    def __init__(self, run: Run, write: VariableWrite, context: Context, *, reread: bool) -> None:
+    def __init__(
+        self, run: Run, write: VariableWrite, context: Context, *, reread: bool, counted: bool
+    ) -> None:
         self.run = run
         self.write = write
         self.context = context
         self.reread = reread
+        self.counted = counted
         self._variable = False
+        #: values that are computed at the site and kept: text -> name
+        self._kept: dict[str, str] | None = None
 
     def text(self, node: Expr, *, variable: bool = False) -> str:
         """The expression on one line. ``variable``: the model variable may be read, which is
         right only for what is evaluated before the write. Raises Unnameable."""
-        self._variable = variable
+        self._variable, self._kept = variable, None
         return normalised(self._emit(node))
+
+    def thunk(self, node: Expr, *, variable: bool = False) -> str:
+        """A function of no argument that gives the expression, also when it is called after
+        the update. Raises Unnameable."""
+        self._variable, self._kept = variable, {}
+        body = normalised(self._emit(node))
+        if isinstance(node, Leaf) and self._is_counter(node):
+            raise Unnameable(node, "it is counted up before it would be read")
+        kept = ", ".join(f"{name}={normalised(text)}" for text, name in self._kept.items())
+        return f"lambda {kept}: {body}" if kept else f"lambda: {body}"
 
     def same_when_interpreted(self, text: str, node: Expr, methods: Mapping[str, Function]) -> bool:
         """Whether ``text``, interpreted at the site, is ``node``."""
@@ -57,6 +75,7 @@ class Emitter:
             setattr(module, table, getattr(here, table))
         interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
+        interpreter.attributes = self.context.attributes
         frame = Frame(module, self.context.function, self.context.names, self.context.self_name)
         value = interpreter.as_expr(interpreter.eval(module.tree.body[0].value, frame))
         return _plain(value).key == _plain(node).key
@@ -79,17 +98,45 @@ class Emitter:
             return called
         origin: Origin | None = node.origin
         if origin is not None and _has_template(origin, node):
-            return self._template(node, origin)
+            return self._keep(node, self._template(node, origin))
         if origin is not None and origin.fixed and node.name == "predicate":
             self._check_names(origin.node, origin.context, (), node)
             return "(" + origin.context.module.segment(origin.node) + ")"
-        return self._plain_spelling(node)
+        return self._keep(node, self._plain_spelling(node))
+
+    # ---------------------------------------------------- what is kept for the thunk
+
+    def _is_counter(self, node: Expr) -> bool:
+        """Whether ``node`` reads the step counter itself."""
+        return self.counted and isinstance(node, Leaf) and node.slot in catalog.COUNTERS
+
+    def _is_counted(self, node: Expr) -> bool:
+        """Whether ``node`` is a call that reads the step counter."""
+        if not self.counted or not isinstance(node, Leaf) or node.origin is None:
+            return False
+        call = node.origin.node
+        return isinstance(call, gast.Call) and getattr(call.func, "attr", None) in catalog.COUNTED_CALLS
+
+    def _keep(self, node: Op, text: str) -> str:
+        """``text``, or a name for its value where the step counter is in it."""
+        return self._kept_as("t", text) if any(self._is_counter(a) for a in node.args) else text
+
+    def _kept_as(self, name: str, text: str) -> str:
+        if self._kept is None:
+            return text
+        taken = {*self.context.names, *self.context.module.bound(), *self._kept.values()}
+        while name in taken and text not in self._kept:
+            name += "_"
+        return self._kept.setdefault(text, name)
 
     def _called_again(self, node: Op) -> str | None:
         """The call of an optimizer's method that computed ``node``, if it would give the same
         value at the site: a subclass may override the method."""
         origin = self.run.spellings.get(node.key)
         if origin is None:
+            return None
+        counted = any(self._is_counter(n) or self._is_counted(n) for n in node.walk())
+        if counted and self._kept is not None and not self._is_number(node):
             return None
         self._check_names(origin.node, origin.context, (), node)
         for leaf in node.walk():
@@ -98,7 +145,15 @@ class Emitter:
                     self._check_reread(leaf)
             elif isinstance(leaf, Leaf) and leaf.role is Role.VARIABLE and not self._variable:
                 raise Unnameable(leaf, "a method would read the variable again")
-        return origin.context.module.segment(origin.node)
+        text = origin.context.module.segment(origin.node)
+        name = str(getattr(origin.node.func, "attr", "value")).lstrip("_")
+        return self._kept_as(name, text) if counted else text
+
+    def _is_number(self, node: Expr) -> bool:
+        """Whether nothing of the model is in ``node``, so that it costs little to compute it
+        in every update."""
+        leaves = (n for n in node.walk() if isinstance(n, Leaf))
+        return all(n.role is Role.READ and n.slot not in self.run.written for n in leaves)
 
     def _plain_spelling(self, node: Op) -> str:
         if node.name in _OPERATORS and len(node.args) == 2:
@@ -136,7 +191,8 @@ class Emitter:
         self._check_reread(leaf)
         self._check_pure(origin.node, leaf)
         self._check_names(origin.node, origin.context, (), leaf)
-        return origin.context.module.segment(origin.node)
+        text = origin.context.module.segment(origin.node)
+        return self._kept_as("lr", text) if self._is_counted(leaf) else text
 
     # ------------------------------------------------------------------ checking
 
@@ -178,15 +234,13 @@ class Emitter:
     def _may_reread(self, slot: str) -> bool:
         if slot not in self.run.written:
             return True
-        return self.reread and not self.run.written_after(slot, self.write)
+        return self.reread and not self.run.written_after(slot, self.context.sequence, self.write.place)
 
     def _check_reread(self, leaf: Leaf) -> None:
         if leaf.version != self.context.versions.get(leaf.slot, 0) or not self._may_reread(leaf.slot):
             raise Unnameable(leaf, "it would have to be read again after its write")
 
     def _check_pure(self, node: Any, leaf: Leaf) -> None:
-        from adampatch.analysis.catalog import PURE_CALLS
-
         for inner in gast.walk(node):
             if isinstance(inner, gast.Call):
                 name = (
@@ -194,7 +248,7 @@ class Emitter:
                     if isinstance(inner.func, gast.Attribute)
                     else getattr(inner.func, "id", "")
                 )
-                if name not in PURE_CALLS:
+                if name not in catalog.PURE_CALLS:
                     raise Unnameable(leaf, "it comes from a call that is not known to be pure")
 
     def _check_names(self, node: Any, then: Context, skipped: tuple[Any, ...], culprit: Expr) -> None:

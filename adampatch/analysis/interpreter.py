@@ -18,10 +18,12 @@ from adampatch.analysis.calls import Calls
 from adampatch.analysis.inlining import Inlining
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import Run
+from adampatch.analysis.sequences import Sequences, fresh
 from adampatch.analysis.statements import BINARY, Statements
 from adampatch.analysis.values import (
     Context,
     Dotted,
+    Each,
     Either,
     Frame,
     Function,
@@ -55,6 +57,7 @@ class Interpreter:
         self.statements = Statements(self)
         self.calls = Calls(self)
         self.inlining = Inlining(self)
+        self.sequences = Sequences(self)
 
     # ------------------------------------------------------------------ running
 
@@ -157,6 +160,8 @@ class Interpreter:
             and -len(base.items) <= position < len(base.items)
         ):
             return base.items[position]
+        if isinstance(base, Each):
+            return self.sequences.element(base, index)
         if isinstance(base, (Ref, SelfObject, VariableRef)):
             slot = f"{getattr(base, 'slot', 'self')}[{self.slot_key(index)}]"
             if slot in self.attributes:
@@ -201,6 +206,10 @@ class Interpreter:
     def _eval_compare(self, node: Any, frame: Frame) -> Any:
         operands = [self.eval(x, frame) for x in (node.left, *node.comparators)]
         label = _COMPARE.get(type(node.ops[0])) if len(node.ops) == 1 else None
+        if isinstance(node.ops[0], (gast.Is, gast.IsNot)) and len(operands) == 2 and _is_none(operands[1]):
+            nothing = _known_none(operands[0])
+            if nothing is not None:
+                return Const(nothing == isinstance(node.ops[0], gast.Is))
         if any(isinstance(op, (gast.Is, gast.IsNot, gast.In, gast.NotIn)) for op in node.ops):
             return self.predicate(node, [], frame)
         if label is None:
@@ -221,6 +230,24 @@ class Interpreter:
 
     _eval_list = _eval_tuple
 
+    def _eval_listcomp(self, node: Any, frame: Frame) -> Any:
+        known = self.sequences.comprehension(node, frame)
+        if known is not None:
+            return known
+        inner = Frame(frame.module, frame.function, {}, frame.self_name, frame)
+        elements = []
+        for generator in node.generators:
+            element = self.unknown(generator.target, "element", [self.eval(generator.iter, inner)])
+            self.statements.assign(generator.target, element, inner)
+        elements.append(self.eval(node.elt, inner))
+        return replace(self.unknown(node, "comprehension", elements), fresh=all(fresh(e) for e in elements))
+
+    _eval_generatorexp = _eval_listcomp
+
+    def _eval_dict(self, node: Any, frame: Frame) -> Any:
+        values = [self.eval(v, frame) for v in (*node.keys, *node.values) if v is not None]
+        return replace(self.unknown(node, "dict", values), fresh=not values)
+
     def _eval_lambda(self, node: Any, frame: Frame) -> Any:
         return Function(node, frame.module, closure=frame)
 
@@ -237,9 +264,21 @@ class Interpreter:
         return self.predicate(node, [value] if isinstance(value, Expr) else [], frame)
 
     def predicate(self, node: Any, operands: list[Any], frame: Frame) -> Op:
-        args = tuple(o for o in operands if isinstance(o, Expr))
+        """A test by its text, and by what the names and attributes in it hold now."""
+        args = [o for o in operands if isinstance(o, Expr)]
+        for inner in gast.walk(node):
+            if isinstance(inner, gast.Name):
+                value = frame.get(inner.id)
+                if value is not None and not isinstance(value, (SelfObject, VariableRef)):
+                    args.append(Leaf(inner.id, Role.READ, f"{inner.id}={self.slot_key(value)}"))
+            elif isinstance(inner, gast.Attribute):
+                slot = f"self.{inner.attr}"
+                if slot in self.attributes:
+                    args.append(Leaf(inner.attr, Role.READ, f"{slot}={self.slot_key(self.attributes[slot])}"))
+                elif slot in self.versions:
+                    args.append(Leaf(inner.attr, Role.READ, slot, self.versions[slot]))
         origin = Origin(node, (), self.context(frame), fixed=True)
-        return Op("predicate", args, label=frame.module.normal_text(node), origin=origin)
+        return Op("predicate", tuple(args), label=frame.module.normal_text(node), origin=origin)
 
     # ------------------------------------------------------------------- values
 
@@ -262,7 +301,16 @@ class Interpreter:
         while outer is not None:
             names = {**outer.names, **names}
             outer = outer.closure
-        return Context(frame.module, frame.function, names, self.versions, frame.self_name, frame.arguments)
+        return Context(
+            frame.module,
+            frame.function,
+            names,
+            self.versions,
+            frame.self_name,
+            frame.arguments,
+            self.attributes,
+            len(self.run_.log),
+        )
 
     def as_expr(self, value: Any) -> Expr:
         """The value read as a tensor or number now."""
@@ -276,6 +324,8 @@ class Interpreter:
             return Op("branch", (value.condition, self.as_expr(value.first), self.as_expr(value.second)))
         if isinstance(value, Slices):
             return self.as_expr(value.values)
+        if isinstance(value, Each):
+            return Op("opaque", (self.as_expr(value.item),), label="sequence")
         if isinstance(value, Items):
             return Op("opaque", tuple(self.as_expr(v) for v in value.items), label="tuple")
         return Leaf("?", Role.READ, f"?{id(value)}")
@@ -301,6 +351,12 @@ class Interpreter:
             known = Leaf(name, role, slot, version, origin=origin)
             self._leaves[slot, version] = known
         return known
+
+    def renew(self, slot: str) -> None:
+        """What was read from ``slot`` and below before is not what will be read from now on."""
+        known = {s for s, _ in self._leaves if s == slot or s.startswith((f"{slot}[", f"{slot}."))}
+        if known:
+            self.versions = {**self.versions, **{s: self.fresh_version() for s in known}}
 
     def slot_key(self, value: Any) -> str:
         """A text that is equal for equal values, to tell storages apart."""
@@ -341,6 +397,19 @@ class Interpreter:
         )
         self.calls.taint(ref, values or [])
         return ref
+
+
+def _known_none(value: Any) -> bool | None:
+    """Whether a value is None, where that is certain."""
+    if isinstance(value, Const):
+        return value.value is None
+    if isinstance(value, Leaf):
+        return False if value.role is not Role.READ else None
+    if isinstance(value, Ref):
+        return False if value.present or value.fresh else None
+    if isinstance(value, (Op, VariableRef, Slices, Items, Each, Function, SelfObject)):
+        return False
+    return None
 
 
 def _is_none(value: Any) -> bool:

@@ -68,7 +68,26 @@ class Run:
     #: values that a method of the optimizer computed, by key: where it was called
     spellings: dict[str, Origin] = field(default_factory=dict)
 
-    def written_after(self, slot: str, write: VariableWrite) -> bool:
-        """Whether ``slot`` may be written again after ``write`` in the same call."""
-        later = self.log[write.sequence :]
-        return any(s == slot and not place.excludes(write.place) for s, place in later)
+    def written_after(self, slot: str, sequence: int, here: Place) -> bool:
+        """Whether ``slot`` may be written, in the same call, after the first ``sequence``
+        writes and on a path through ``here``."""
+        return any(s == slot and not place.excludes(here) for s, place in self.log[sequence:])
+
+    def mark(self) -> tuple[int, ...]:
+        """What has been found so far, for ``rewind``."""
+        return tuple(len(found) for found in self._found())
+
+    def rewind(self, mark: tuple[int, ...]) -> None:
+        """Forgets what was found since ``mark``."""
+        for found, length in zip(self._found(), mark, strict=True):
+            del found[length:]
+
+    def _found(self) -> tuple[list[Any], ...]:
+        return (
+            self.state_writes,
+            self.variable_writes,
+            self.kernel_calls,
+            self.delegations,
+            self.patched,
+            self.log,
+        )

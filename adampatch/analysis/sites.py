@@ -12,14 +12,14 @@ from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, s
 from adampatch.algebra.descent import descending
 from adampatch.algebra.expression import Leaf, negated
 from adampatch.algebra.mathtext import math_text
-from adampatch.algebra.newvalue import Step, steps_of_new_value
+from adampatch.algebra.newvalue import Ladder, Step, steps_of_new_value
 from adampatch.algebra.parity import Parity
 from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
-from adampatch.analysis.values import Context, Function, Items, Origin, Pairs, Ref, Slices, VariableRef
+from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Site:
     """One place that changes the variable by an update of the Adam family.
 
     ``node`` is the expression to wrap (kind ``fused``: the call whose callee is wrapped);
-    ``parts`` are the texts of rate, direction, decay and alpha at the site (None: absent).
+    ``parts`` are the functions of rate, direction, decay and alpha, as text (None: absent).
     ``rate``, ``direction``, ``decay`` are readable math. ``status``: patchable, refused,
     already.
     """
@@ -42,7 +42,8 @@ class Site:
     decay: str | None = None
     status: str = "refused"
     reason: str | None = None
-    family_kind: str = "adam"
+    #: adam, adaptive, or '' where the step was not separated
+    family_kind: str = ""
     parts: Mapping[str, str | None] = field(default_factory=dict)
     self_name: str = ""
     variable: str = ""
@@ -114,14 +115,16 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
     parameters = [*function.args.posonlyargs, *function.args.args][1:]
     arguments: list[Any] = []
     for parameter, role in zip(parameters, described.roles.ljust(len(parameters), "."), strict=False):
-        if role == "g":
+        if role == "i":
+            arguments.append(Ref(parameter.id, parameter.id, parameter, None, present=True))
+        elif role == "g":
             gradient: Any = Leaf(parameter.id, Role.GRADIENT, "<gradient>")
             arguments.append(gradient)
         elif role == "w":
             arguments.append(interpreter.variable)
         elif role == "G":
             gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
-            arguments.append(Pairs(Items((gradient, interpreter.variable))))
+            arguments.append(Each(Items((gradient, interpreter.variable))))
         else:
             interpreter.display[parameter.id] = parameter.id
             arguments.append(Ref(parameter.id, parameter.id, parameter, None))
@@ -151,20 +154,45 @@ def _site_of_write(
         "slices" if write.how.startswith("scatter") else "sparse" if described.layout == "sparse" else "open"
     )
     blank = Site(method, write.node.lineno, kind, write.node, write.place)
-    refusals: list[Site] = []
+    sites: list[Site] = []
     try:
-        for step in steps_of_new_value(write.new_value, facts):
-            found = _site_of_step(module, blank, step, write, run, facts, family, methods, already)
-            if found is None or found.status != "refused":
-                return [found] if found is not None else []
-            refusals.append(found)
+        for ladder in steps_of_new_value(write.new_value, facts):
+            place = replace(write.place, path=(*write.place.path, *ladder.arms))
+            sites += _site_of_ladder(
+                replace(blank, place=place), module, ladder, write, run, facts, family, methods, already
+            )
     except NotSeparable as error:
-        if refusals:
-            return refusals[:1]
         if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
             return []
         term = f": {math_text(error.term)[:120]}" if error.term is not None else ""
         return [refused(blank, error.code, error.words + term)]
+    return sites
+
+
+def _site_of_ladder(
+    blank: Site,
+    module: Module,
+    ladder: Ladder,
+    write: VariableWrite,
+    run: Run,
+    facts: Facts,
+    family: str,
+    methods: Mapping[str, Function],
+    already: set[int],
+) -> list[Site]:
+    """The site at the smallest expression that holds the step and can be patched; none when it
+    is no Adam-like step. Raises NotSeparable."""
+    refusals: list[Site] = []
+    for step in ladder.steps:
+        try:
+            found = _site_of_step(module, blank, step, write, run, facts, family, methods, already)
+        except NotSeparable:
+            if refusals:
+                break
+            raise
+        if found is None or found.status != "refused":
+            return [found] if found is not None else []
+        refusals.append(found)
     # a reason that speaks of the parts says more than one that speaks of the place
     return [next((r for r in refusals if not str(r.reason).startswith("AP210")), refusals[0])]
 
@@ -271,7 +299,13 @@ def _emitted(
     variable = next((n for n, v in context.names.items() if isinstance(v, VariableRef)), None)
     if variable is None:
         raise Refusal("AP212", "the variable has no name where the step is", line)
-    emitter = Emitter(run, write, context, reread=family in ("keras2", "keras3", "v2"))
+    emitter = Emitter(
+        run,
+        write,
+        context,
+        reread=family in ("keras2", "keras3", "v2"),
+        counted=family in ("keras2", "v2"),
+    )
     parts: dict[str, str | None] = {}
     wanted: dict[str, tuple[Expr | None, bool]] = {
         "rate": (separation.rate, False),
@@ -285,18 +319,21 @@ def _emitted(
             continue
         try:
             text = emitter.text(expression, variable=reads_variable)
+            parts[part] = emitter.thunk(expression, variable=reads_variable)
         except Unnameable as error:
+            if part == "alpha":  # nothing but reports needs it
+                parts[part] = None
+                continue
             culprit = math_text(error.node)[:80]
             raise Refusal(
                 "AP213", f"the {part} cannot be written at the site: {error.why}: {culprit}", line
             ) from error
         if not emitter.same_when_interpreted(text, expression, methods):
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
-        parts[part] = text
     if write.indices is not None:
         if context.function is not write.context.function:
             raise Refusal("AP213", "the rows that are written have no name where the step is", line)
-        parts["indices"] = write.context.module.normal_text(write.indices)
+        parts["indices"] = "lambda: " + write.context.module.normal_text(write.indices)
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
 
 
@@ -340,12 +377,8 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
     for index, site in enumerate(merged):
         for other in merged[:index]:
             if not site.place.excludes(other.place) and "already" not in (site.status, other.status):
-                reason = (
-                    f"AP209: the variable is stepped twice on one path (lines {other.line} and {site.line})"
-                )
-                merged = [
-                    replace(s, status="refused", reason=reason) if s in (site, other) else s for s in merged
-                ]
+                words = f"the variable is stepped twice on one path, in lines {other.line} and {site.line}"
+                merged = [refused(s, "AP209", words) if s in (site, other) else s for s in merged]
     return tuple(merged)
 
 

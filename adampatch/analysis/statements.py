@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import gast
 
-from adampatch.algebra import Const, Expr, Op
+from adampatch.algebra import Const, Expr, Op, StateWrite
 from adampatch.analysis.module import import_bindings
 from adampatch.analysis.run import Place
-from adampatch.analysis.values import Dotted, Frame, Function, Items, Origin, Pairs, Ref, Return, nameless
+from adampatch.analysis.sequences import fresh, initial
+from adampatch.analysis.values import Dotted, Each, Frame, Function, Items, Origin, Ref, Return, nameless
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -109,7 +110,20 @@ class Statements:
         elif isinstance(target, (gast.Attribute, gast.Subscript)):
             slot = self._slot_of(target, frame)
             if slot is not None:
-                self.interpreter.attributes = {**self.interpreter.attributes, slot: value}
+                self._store(slot, value)
+
+    def _store(self, slot: str, value: Any) -> None:
+        it = self.interpreter
+        held = {s: v for s, v in it.attributes.items() if not s.startswith((f"{slot}[", f"{slot}."))}
+        if not fresh(value):
+            it.attributes = {**held, slot: value}
+            return
+        # storage of its own, under the name it is kept by
+        it.attributes = {s: v for s, v in held.items() if s != slot}
+        it.renew(slot)
+        first = initial(value)
+        if first is not None:
+            it.run_.state_writes.append(StateWrite(slot, first))
 
     def _slot_of(self, target: Any, frame: Frame) -> str | None:
         """The slot that an attribute or element names, whatever it holds."""
@@ -237,33 +251,40 @@ class Statements:
         return merged
 
     def _loop(self, node: Any, frame: Frame) -> None:
-        """The body once. What it carries from one round to the next is clouded."""
-        carried = {
-            n.id for n in gast.walk(node) if isinstance(n, gast.Name) and isinstance(n.ctx, gast.Store)
-        }
-        item: Any = None
-        iterated: Any = None
-        if isinstance(node, gast.For):
-            iterated = self.interpreter.eval(node.iter, frame)
-            if isinstance(iterated, Pairs):
-                item = iterated.item
-            elif isinstance(iterated, Items) and iterated.items:
-                item = iterated.items[0]
-            else:
-                item = self.interpreter.unknown(node.target, "element", [iterated])
-        before = self._state(frame)
-        for name in carried & set(frame.names):
-            frame.bind(name, self.interpreter.clouded(name))
-        if isinstance(node, gast.For):
-            self.assign(node.target, item, frame)
+        """The body once, as it would run in any round: what it carries from one round to the
+        next is an unknown number, or clouded where the model's values enter it."""
+        it = self.interpreter
+        stored = {n.id for n in gast.walk(node) if isinstance(n, gast.Name) and isinstance(n.ctx, gast.Store)}
+        carried = stored & set(frame.names)
+        iterated = it.eval(node.iter, frame) if isinstance(node, gast.For) else None
+        if isinstance(iterated, Each):
+            item = iterated.item
+        elif isinstance(iterated, Items) and iterated.items:
+            item = iterated.items[0]
         else:
-            self.interpreter.eval(node.test, frame)
-        repeated = 0 if isinstance(item, Items) and item is getattr(iterated, "item", None) else 1
-        self.loops += repeated
-        returned, path = len(frame.returned), self.path
-        self.block(node.body, frame)
-        self.loops -= repeated
-        self.path = path
+            item = it.unknown(getattr(node, "target", node), "element", [iterated])
+        before, path, mark, returned = self._state(frame), self.path, it.run_.mark(), len(frame.returned)
+        clouded: set[str] = set()
+        while True:
+            for name in carried:
+                number = nameless(f"{name}~{it.fresh_version()}")
+                frame.bind(name, it.clouded(name) if name in clouded else number)
+            if isinstance(node, gast.For):
+                self.assign(node.target, item, frame)
+            else:
+                it.eval(node.test, frame)
+            repeated = 0 if isinstance(iterated, Each) else 1
+            self.loops += repeated
+            self.block(node.body, frame)
+            self.loops -= repeated
+            self.path = path
+            more = {name for name in carried - clouded if it.calls.is_models(frame.names[name])}
+            if not more:
+                break
+            clouded |= more
+            it.run_.rewind(mark)
+            del frame.returned[returned:]
+            self._restore(frame, before)
         for index in range(returned, len(frame.returned)):
             frame.returned[index] = Return(frame.returned[index].value, self._nameless_condition())
         after = self._state(frame)

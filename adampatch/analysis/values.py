@@ -21,6 +21,9 @@ class Context:
     self_name: str | None
     #: parameter -> (the argument's node, the caller's context)
     arguments: Mapping[str, tuple[Any, Context]] = field(default_factory=dict)
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    #: how many writes to storage came before
+    sequence: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,18 @@ class Origin:
 @dataclass(frozen=True, eq=False)
 class Ref:
     """Storage or an unknown object: reading it gives a leaf of ``slot``. ``pure`` tells
-    whether its text may be evaluated again."""
+    whether its text may be evaluated again; ``present``, whether it is certainly not None;
+    ``fresh``, whether it was made just now, and
+    ``initial`` what it then holds."""
 
     slot: str
     text: str
     node: Any
     context: Context | None
     pure: bool = True
+    present: bool = False
+    fresh: bool = False
+    initial: Expr | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +111,11 @@ class Slices:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
-    """The (gradient, variable) pairs of an update: each round of a loop over them is one
-    variable's update."""
+class Each:
+    """A sequence that runs along with the model's variables, such as the (gradient, variable)
+    pairs of an update: each round of a loop over it is one variable's update."""
 
-    item: Items
+    item: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +149,13 @@ class Frame:
 
     def bind(self, name: str, value: Any) -> None:
         self.names = {**self.names, name: value}
+
+    def get(self, name: str) -> Any:
+        """The value of a local or enclosing name; None for globals."""
+        try:
+            return self.lookup(name)
+        except KeyError:
+            return None
 
     def lookup(self, name: str) -> Any:
         """The value of a local or enclosing name; raises KeyError for globals."""

@@ -141,7 +141,7 @@ class _Editor(cst.CSTTransformer):
         lines = [f"{RUNTIME_NAME}.step("]
         lines += [f"{indent}{unit}{edit.self_name},", f"{indent}{unit}{edit.variable},"]
         lines.append(f"{indent}{unit}update={_shifted(code, unit)},")
-        lines += [f"{indent}{unit}{name}=lambda: {text}," for name, text in edit.parts]
+        lines += [f"{indent}{unit}{name}={text}," for name, text in edit.parts]
         lines.append(f"{indent})")
         return cst.parse_expression(newline.join(lines), config=self.module.config_for_parsing)
 

@@ -24,7 +24,7 @@ def read(slot: str, version: int = 0) -> Leaf:
 LR, EPS, B1, B2, WD, C1, C2 = (read(n) for n in ("lr", "eps", "b1", "b2", "wd", "c1", "c2"))
 M0, V0 = read("m"), read("v")
 M, V = read("m", 1), read("v", 1)
-ONE = Const(1)
+ONE, TWO = Const(1), Const(2)
 
 
 def op(name: str, *args: Expr, label: str = "") -> Op:
@@ -199,10 +199,10 @@ def refusal(update: Expr, writes: list[StateWrite] = MOMENTS) -> str:
 def test_caution_1_the_variable_must_cancel() -> None:
     facts = Facts(MOMENTS)
     for value, sign in ((sub(W, ADAM), -1), (add(W, op("neg", ADAM)), 1)):
-        step = steps_of_new_value(value, facts)[0]
+        step = steps_of_new_value(value, facts)[0].steps[0]
         assert step.sign == sign
         assert facts.content(step.update).gradient
-    step = steps_of_new_value(sub(mul(W, sub(ONE, WD)), ADAM), facts)[0]
+    step = steps_of_new_value(sub(mul(W, sub(ONE, WD)), ADAM), facts)[0].steps[0]
     assert (step.update.key, step.sign) == (ADAM.key, -1)  # 1 minus an even scalar is decay
     assert math_text(step.decay) == "wd*w"
     for value in (
@@ -236,13 +236,31 @@ def test_caution_3_what_the_gradient_never_reaches_is_a_scalar() -> None:
 
 def test_caution_4_the_site_is_the_smallest_expression_that_holds_the_term() -> None:
     facts = Facts(MOMENTS)
-    (step,) = steps_of_new_value(sub(sub(W, mul(WD, W)), ADAM), facts)
+    (step,) = steps_of_new_value(sub(sub(W, mul(WD, W)), ADAM), facts)[0].steps
     assert (step.update.key, step.sign, step.index) == (ADAM.key, -1, 1)
     assert math_text(step.decay) == "wd*w"
     # decay and step in one term: either is enough to be bounded
-    inner, outer = steps_of_new_value(sub(W, add(ADAM, mul(WD, W))), facts)
+    inner, outer = steps_of_new_value(sub(W, add(ADAM, mul(WD, W))), facts)[0].steps
     assert (inner.update.key, inner.sign, math_text(inner.decay)) == (ADAM.key, -1, "wd*w")
     assert (outer.sign, outer.decay) == (-1, None)
+
+
+def test_what_is_done_to_the_new_value_leaves_its_step_alone() -> None:
+    facts = Facts(MOMENTS)
+    stepped = sub(W, ADAM)
+    rate = div(LR, DENOMINATOR)
+    for value in (
+        div(stepped, add(ONE, mul(WD, rate))),  # proximal
+        op("clip", stepped, op("neg", C1), C1),  # projected
+        op("select", op("compare", C1, C2, label=">"), stepped, W),  # skipped
+        op("branch", op("predicate", label="l2"), div(stepped, add(ONE, rate)), stepped),
+    ):
+        (ladder,) = steps_of_new_value(value, facts)
+        assert ladder.steps[0].update.key == ADAM.key
+    other = sub(W, mul(TWO, ADAM))
+    arms = steps_of_new_value(op("branch", op("predicate", label="fast"), other, stepped), facts)
+    assert [ladder.steps[0].update.key for ladder in arms] == [mul(TWO, ADAM).key, ADAM.key]
+    assert arms[0].arms != arms[1].arms
 
 
 def test_caution_5_two_rates_on_one_step() -> None:

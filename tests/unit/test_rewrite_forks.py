@@ -26,6 +26,12 @@ REFUSALS = {
     "refused_stale_moments": "AP213",
     "refused_two_quotients": "AP207",
     "refused_v1_discarded_assign": "AP213",
+    "refused_v2_adopt": "AP204",
+    "refused_v2_clipped_update": "AP206",
+    "refused_v2_ftml": "AP208",
+    "refused_v2_no_sign": "AP201",
+    "refused_v2_novograd": "AP204",
+    "refused_v2_two_steps": "AP209",
 }
 
 
@@ -49,7 +55,7 @@ def cases(*prefixes):
 
 
 def test_there_is_something_to_collect():
-    assert len(CASES) > 60
+    assert len(CASES) > 110
     assert {c for c in CASES if c.startswith("refused_")} == set(REFUSALS)
 
 
@@ -75,11 +81,29 @@ def test_a_second_run_changes_nothing(case, tmp_path):
     assert again == text
 
 
-@pytest.mark.parametrize("case", cases("keras3_", "v1_", "subclass_", "uses_"))
+@pytest.mark.parametrize("case", cases("keras3_", "keras2_", "v1_", "v2_", "subclass_", "uses_"))
 def test_nothing_is_refused(case, tmp_path):
     _, result = applied(read(case, "before.py"), tmp_path)
     assert result.refused == 0
-    assert not any(c.status == "not_adam" for f in result.files for c in f.classes)
+    passed_over = {c.name for f in result.files for c in f.classes if c.status == "not_adam"}
+    assert passed_over <= {"DecoupledDecay"}  # a mixin without an update of its own
+
+
+@pytest.mark.parametrize("case", cases("keras2_", "v2_"))
+def test_the_family_is_told(case, tmp_path):
+    _, result = applied(read(case, "before.py"), tmp_path)
+    families = {c.family for f in result.files for c in f.classes if c.status != "not_adam"}
+    assert families == {case.split("_")[0]}
+
+
+@pytest.mark.parametrize(
+    "case, name", [("keras2_base_of_the_project", "DecayingAdam"), ("v2_base_of_the_project", "Belief")]
+)
+def test_what_updates_through_a_base_of_the_project_is_inherited(case, name, tmp_path):
+    _, result = applied(read(case, "before.py"), tmp_path)
+    statuses = {c.name: c.status for f in result.files for c in f.classes}
+    assert statuses.pop(name) == "inherited"
+    assert set(statuses.values()) == {"patchable"}
 
 
 @pytest.mark.parametrize("case", cases("refused_"))
