@@ -6,6 +6,7 @@ import ast
 import copy
 import io
 import itertools
+import tokenize
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -136,6 +137,20 @@ class Module:
     def normal_text(self, node: Any) -> str:
         """The text of an expression on one line, spelled as ``ast.unparse`` does."""
         return normalised(self.segment(node))
+
+    def in_its_quotes(self, expression: str) -> str:
+        """A text spelled as ``ast.unparse`` does, with the quotes that this module's strings have."""
+        if "'" not in expression or self.text.count("'") >= self.text.count('"'):
+            return expression
+        pieces, at, inside = [], 0, 0
+        for token in tokenize.generate_tokens(io.StringIO(expression).readline):
+            name = tokenize.tok_name[token.type]
+            inside += (name == "FSTRING_START") - (name == "FSTRING_END")
+            plain = name == "STRING" and token.string[0] == "'" and not set(token.string[1:-1]) & set("'\"\\")
+            if plain and not inside:
+                pieces += [expression[at : token.start[1]], f'"{token.string[1:-1]}"']
+                at = token.end[1]
+        return "".join([*pieces, expression[at:]])
 
     def offset(self, line: int, column: int) -> int:
         """The offset in code points of a (1-based line, UTF-8 byte column) position."""

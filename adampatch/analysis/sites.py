@@ -334,6 +334,7 @@ def _emitted(
         if context.function is not write.context.function:
             raise Refusal("AP213", "the rows that are written have no name where the step is", line)
         parts["indices"] = "lambda: " + write.context.module.normal_text(write.indices)
+    parts = {part: text and context.module.in_its_quotes(text) for part, text in parts.items()}
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
 
 
