@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adampatch.algebra.expression import Const, Expr, Leaf, Op, Role, product, quotient
+from adampatch.algebra.factors import factors, shared_rate
 from adampatch.algebra.operations import OPERATIONS
 from adampatch.algebra.parity import Facts, Parity
 
@@ -115,7 +116,7 @@ def _with_args(node: Op, args: tuple[Expr, ...]) -> Op:
 
 def _kind(rate: Expr | None, direction: Expr, facts: Facts) -> str:
     moments = [n for n in _surface(direction, facts) if facts.is_state(n) and facts.parity(n) is Parity.ODD]
-    adaptive = [f for f in _even_factors(rate) if facts.adaptive(f)]
+    adaptive = [f for f in factors(rate) if facts.adaptive(f)]
     if adaptive:
         if not any(_through_state(f, facts) for f in adaptive):
             return "plain"
@@ -163,17 +164,6 @@ def _normaliser(value: Expr, facts: Facts) -> Expr | None:
             if odd and any(_through_state(e, facts) for e in even):
                 return node
     return None
-
-
-def _even_factors(rate: Expr | None) -> list[Expr]:
-    """The factors of a product, denominators included, not told apart."""
-    if rate is None:
-        return []
-    if isinstance(rate, Op) and rate.name in ("mul", "div"):
-        return [f for a in rate.args for f in _even_factors(a)]
-    if isinstance(rate, Op) and rate.name in ("cast", "identity", "neg"):
-        return _even_factors(rate.args[0])
-    return [rate]
 
 
 def _scalar_part(rate: Expr | None, facts: Facts) -> Expr | None:
@@ -250,7 +240,7 @@ class _Separator:
             for inner in node.children:
                 if self.facts.parity(inner) is Parity.ODD and self.facts.content(inner).gradient:
                     parts = self.take_apart(inner)
-                    if any(self.facts.adaptive(f) for f in _even_factors(parts.rate)):
+                    if any(self.facts.adaptive(f) for f in factors(parts.rate)):
                         raise NotSeparable(
                             "AP206", "a nonlinear function is applied to the finished step", node
                         )
@@ -339,7 +329,7 @@ class _Separator:
         if b.direction is None:
             return _Parts(a.rate, a.direction, decay)
         facts = self.facts
-        adaptive = [any(facts.adaptive(f) for f in _even_factors(p.rate)) for p in (a, b)]
+        adaptive = [any(facts.adaptive(f) for f in factors(p.rate)) for p in (a, b)]
         if not any(adaptive):
             # b1*m + (1-b1)*g: scalars in front of the terms belong to the mix
             if decay is None:
@@ -349,7 +339,7 @@ class _Separator:
             return _Parts(None, self._combined(node, first, second), decay)
         if a.rate is not None and b.rate is not None and a.rate.key == b.rate.key:
             return _Parts(a.rate, self._combined(node, a.direction, b.direction), decay)
-        shared = _shared_rate(a.rate, b.rate, facts)
+        shared = shared_rate(a.rate, b.rate, facts)
         if shared is None:
             raise NotSeparable("AP207", "two different adaptive rates in one step", node)
         rate, first_scale, second_scale = shared
@@ -365,47 +355,3 @@ class _Separator:
         if a is None:
             return Op("neg", (b,)) if node.name == "sub" else b
         return Op(node.name, (a, b), origin=node.origin)
-
-
-def _powers(rate: Expr | None, sign: int = 1) -> list[tuple[Expr, int]]:
-    """The factors of a product with exponent +1 or -1."""
-    if rate is None:
-        return []
-    if isinstance(rate, Op) and rate.name == "mul":
-        return _powers(rate.args[0], sign) + _powers(rate.args[1], sign)
-    if isinstance(rate, Op) and rate.name == "div":
-        return _powers(rate.args[0], sign) + _powers(rate.args[1], -sign)
-    if isinstance(rate, Const) and rate.value == 1:
-        return []
-    return [(rate, sign)]
-
-
-def _rebuilt(powers: list[tuple[Expr, int]]) -> Expr | None:
-    top: Expr | None = None
-    bottom: Expr | None = None
-    for factor, sign in powers:
-        if sign > 0:
-            top = product(top, factor)
-        else:
-            bottom = product(bottom, factor)
-    return quotient(top, bottom)
-
-
-def _shared_rate(
-    a: Expr | None, b: Expr | None, facts: Facts
-) -> tuple[Expr, Expr | None, Expr | None] | None:
-    """(the adaptive factors common to both, the scalar rest of each), or None."""
-    split = []
-    for rate in (a, b):
-        powers = _powers(rate)
-        adaptive = [(f, s) for f, s in powers if facts.adaptive(f)]
-        split.append((adaptive, [(f, s) for f, s in powers if not facts.adaptive(f)]))
-    (first, first_rest), (second, second_rest) = split
-    if sorted((f.key, s) for f, s in first) != sorted((f.key, s) for f, s in second):
-        return None
-    common = {(f.key, s) for f, s in first_rest} & {(f.key, s) for f, s in second_rest}
-    shared_scalars = [(f, s) for f, s in first_rest if (f.key, s) in common]
-    rate = _rebuilt(shared_scalars + first)
-    assert rate is not None
-    rest = [_rebuilt([(f, s) for f, s in r if (f.key, s) not in common]) for r in (first_rest, second_rest)]
-    return rate, rest[0], rest[1]

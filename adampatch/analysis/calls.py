@@ -116,7 +116,7 @@ class Calls:
         if name == "super":
             return SuperObject()
         if name in catalog.TYPE_PREDICATES:
-            return it.predicate(node, [], frame)
+            return it.conditions.predicate(node, [], frame)
         sequence = it.sequences.call(name, node, frame)
         if sequence is not None:
             return sequence
@@ -141,7 +141,7 @@ class Calls:
         if kernel is not None:
             return self._kernel(kernel, node, frame)
         if last in catalog.TYPE_PREDICATES:
-            return it.predicate(node, [], frame)
+            return it.conditions.predicate(node, [], frame)
         writes = last in catalog.WRITE_FUNCTIONS
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)

@@ -10,7 +10,7 @@ import gast
 
 from adampatch.analysis import catalog
 from adampatch.analysis.module import Module, unwrapped
-from adampatch.analysis.sites import Site, disagreeing, sites_of_method
+from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
 from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
@@ -40,8 +40,8 @@ class Hierarchy:
 
     def __init__(self, modules: Iterable[Module]) -> None:
         self.modules = list(modules)
-        #: (class node, adaptive) -> whether the class holds or inherits an update that is patched
-        self.updating: dict[tuple[int, bool], bool] = {}
+        #: (class node, adaptive) -> its report, for its subclasses
+        self.known: dict[tuple[int, bool], ClassReport | None] = {}
         self._by_path: dict[str, list[tuple[Module, Any]]] = {}
         for module in self.modules:
             for name, node in module.classes.items():
@@ -130,16 +130,18 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
     sites: list[Site] = []
     delegates = False
-    for name in updates:
+    known = _base_reports(ancestry[1:], hierarchy, adaptive)
+    inherited = [n for n in catalog.UPDATE_METHODS if n in methods and n not in own] if own and known else []
+    for name in [*updates, *inherited]:
         findings = sites_of_method(name, methods[name], methods, family)
         delegates = delegates or findings.delegates
         sites += findings.sites
-    sites = _merged(sites)
+    sites = _without_those_of_bases(_merged(sites), module, node, known)
     if not adaptive:
         sites = _adam_only(sites)
     whole = catalog.COMPLETE.get(family, frozenset())
     inherits = delegates or not updates or not whole <= set(updates)
-    inherits = inherits and (bool(stock) or _bases_update(ancestry[1:], hierarchy, adaptive))
+    inherits = inherits and (bool(stock) or any(base.status in _UPDATING for base in known))
     status, reason = _status(sites, inherits)
     if status == "not_adam" and not updates:
         return None
@@ -154,17 +156,39 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     )
 
 
-def _bases_update(bases: list[tuple[Module, Any]], hierarchy: Hierarchy, adaptive: bool) -> bool:
-    """Whether one of the project's own bases holds an update that is patched."""
+#: statuses of classes that hold or inherit an update that is patched
+_UPDATING = ("patchable", "partial", "already", "inherited")
+
+
+def _base_reports(bases: list[tuple[Module, Any]], hierarchy: Hierarchy, adaptive: bool) -> list[ClassReport]:
+    """What is known of the project's own bases of a class."""
     for module, node in bases:
         key = (id(node), adaptive)
-        if key not in hierarchy.updating:
-            report = _report(module.within(node), node, hierarchy, adaptive)
-            done = report is not None and report.status in ("patchable", "partial", "already", "inherited")
-            hierarchy.updating[key] = done
-        if hierarchy.updating[key]:
-            return True
-    return False
+        if key not in hierarchy.known:
+            hierarchy.known[key] = None  # a class among its own bases
+            hierarchy.known[key] = _report(module.within(node), node, hierarchy, adaptive)
+    found = [hierarchy.known[id(node), adaptive] for _, node in bases]
+    return [report for report in found if report is not None]
+
+
+def _without_those_of_bases(
+    sites: list[Site], module: Module, node: Any, bases: list[ClassReport]
+) -> list[Site]:
+    """The sites that stand in the class itself or in helpers of its file, and those in a base
+    that mean something else when the class runs them."""
+    of_bases = {id(site.node): site for base in bases for site in base.sites}
+    inside = {id(n) for n in gast.walk(node)}
+    kept = []
+    for site in sites:
+        known = of_bases.get(id(site.node))
+        if id(site.node) in inside:
+            kept.append(site)
+        elif known is None:
+            here = any(n is site.node for n in gast.walk(module.tree))
+            kept.append(site if here else refused(site, "AP221", "the step is written in another file"))
+        elif known.parts != site.parts:
+            kept.append(disagreeing(site))
+    return kept
 
 
 def _merged(sites: list[Site]) -> list[Site]:

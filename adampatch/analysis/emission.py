@@ -200,7 +200,10 @@ class Emitter:
         """A local name that holds ``node`` at the site: rather the value than storage to be
         read again."""
         for name, value in self.context.names.items():
-            if isinstance(value, Expr) and not isinstance(value, Const) and value.key == node.key:
+            # the result of a write is the storage: it reads what is there then
+            stale = isinstance(value, Leaf) and self._written_later(value.slot)
+            held = isinstance(value, Expr) and not isinstance(value, Const) and not stale
+            if held and value.key == node.key:
                 return name
         for name, value in self.context.names.items():
             if isinstance(value, Expr):
@@ -234,7 +237,10 @@ class Emitter:
     def _may_reread(self, slot: str) -> bool:
         if slot not in self.run.written:
             return True
-        return self.reread and not self.run.written_after(slot, self.context.sequence, self.write.place)
+        return self.reread and not self._written_later(slot)
+
+    def _written_later(self, slot: str) -> bool:
+        return self.run.written_after(slot, self.context.sequence, self.write.place)
 
     def _check_reread(self, leaf: Leaf) -> None:
         if leaf.version != self.context.versions.get(leaf.slot, 0) or not self._may_reread(leaf.slot):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gast
 
 from adampatch.algebra import Const, Op
-from adampatch.analysis.values import Context, Frame, Function, Origin, SelfObject, nameless
+from adampatch.analysis.values import Context, Frame, Function, Origin, Ref, SelfObject, nameless
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -66,6 +66,7 @@ class Inlining:
         self_name = next((n for n, v in names.items() if isinstance(v, SelfObject)), None)
         if self_name is None and function.closure is not None:
             self_name = function.closure.self_name
+        it.named |= {value.slot for value in names.values() if isinstance(value, Ref)}
         written = self._written_as(function, arguments or {})
         frame = Frame(function.module, node, names, self_name, function.closure, written)
         self._stack.append(node)

@@ -15,6 +15,7 @@ import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.analysis.calls import Calls
+from adampatch.analysis.conditions import Conditions, is_none
 from adampatch.analysis.inlining import Inlining
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import Run
@@ -37,8 +38,6 @@ from adampatch.analysis.values import (
     nameless,
 )
 
-_COMPARE = {gast.Gt: ">", gast.GtE: ">=", gast.Lt: "<", gast.LtE: "<=", gast.Eq: "==", gast.NotEq: "!="}
-
 
 class Interpreter:
     """Runs one method of one class. ``methods`` are those of the class along the project's
@@ -51,11 +50,14 @@ class Interpreter:
         self.versions: Mapping[str, int] = {}
         self.display: dict[str, str] = {}
         self.attributes: Mapping[str, Any] = {}
+        #: storage that a name holds or held
+        self.named: frozenset[str] = frozenset()
         self._leaves: dict[tuple[str, int], Leaf] = {}
         self._fresh = 0
         self.variable = VariableRef()
         self.statements = Statements(self)
         self.calls = Calls(self)
+        self.conditions = Conditions(self)
         self.inlining = Inlining(self)
         self.sequences = Sequences(self)
 
@@ -193,10 +195,10 @@ class Interpreter:
             return Op("neg", (self.as_expr(value),), origin=origin)
         if isinstance(node.op, gast.UAdd):
             return value
-        return self.predicate(node, [value], frame)
+        return self.conditions.predicate(node, [value], frame)
 
     def _eval_ifexp(self, node: Any, frame: Frame) -> Any:
-        condition = self.condition(node.test, frame)
+        condition = self.conditions.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
             return self.eval(node.body if condition.value else node.orelse, frame)
         a, b = self.eval(node.body, frame), self.eval(node.orelse, frame)
@@ -204,23 +206,12 @@ class Interpreter:
         return self.joined(condition, a, b, origin)
 
     def _eval_compare(self, node: Any, frame: Frame) -> Any:
-        operands = [self.eval(x, frame) for x in (node.left, *node.comparators)]
-        label = _COMPARE.get(type(node.ops[0])) if len(node.ops) == 1 else None
-        if isinstance(node.ops[0], (gast.Is, gast.IsNot)) and len(operands) == 2 and _is_none(operands[1]):
-            nothing = _known_none(operands[0])
-            if nothing is not None:
-                return Const(nothing == isinstance(node.ops[0], gast.Is))
-        if any(isinstance(op, (gast.Is, gast.IsNot, gast.In, gast.NotIn)) for op in node.ops):
-            return self.predicate(node, [], frame)
-        if label is None:
-            return self.predicate(node, operands, frame)
-        origin = Origin(node, (node.left, node.comparators[0]), self.context(frame))
-        return Op("compare", tuple(self.as_expr(o) for o in operands), label=label, origin=origin)
+        return self.conditions.compare(node, frame)
 
     def _eval_boolop(self, node: Any, frame: Frame) -> Any:
         values = [self.eval(v, frame) for v in node.values]
         if any(isinstance(v, Expr) for v in values):
-            return self.predicate(node, values, frame)
+            return self.conditions.predicate(node, values, frame)
         # `given or self.default()`: one object or the other, about which nothing is known
         slot = f"{frame.module.normal_text(node)}({','.join(self.slot_key(v) for v in values)})"
         return Ref(slot, "either", node, self.context(frame), pure=False)
@@ -253,32 +244,6 @@ class Interpreter:
 
     def _eval_call(self, node: Any, frame: Frame) -> Any:
         return self.calls.call(node, frame)
-
-    def condition(self, node: Any, frame: Frame) -> Expr:
-        """A Python-level test: its text stays, values do not matter unless tensors are compared."""
-        value = self.eval(node, frame)
-        if isinstance(value, Const):
-            return value
-        if isinstance(value, Op) and value.name in ("compare", "predicate"):
-            return value
-        return self.predicate(node, [value] if isinstance(value, Expr) else [], frame)
-
-    def predicate(self, node: Any, operands: list[Any], frame: Frame) -> Op:
-        """A test by its text, and by what the names and attributes in it hold now."""
-        args = [o for o in operands if isinstance(o, Expr)]
-        for inner in gast.walk(node):
-            if isinstance(inner, gast.Name):
-                value = frame.get(inner.id)
-                if value is not None and not isinstance(value, (SelfObject, VariableRef)):
-                    args.append(Leaf(inner.id, Role.READ, f"{inner.id}={self.slot_key(value)}"))
-            elif isinstance(inner, gast.Attribute):
-                slot = f"self.{inner.attr}"
-                if slot in self.attributes:
-                    args.append(Leaf(inner.attr, Role.READ, f"{slot}={self.slot_key(self.attributes[slot])}"))
-                elif slot in self.versions:
-                    args.append(Leaf(inner.attr, Role.READ, slot, self.versions[slot]))
-        origin = Origin(node, (), self.context(frame), fixed=True)
-        return Op("predicate", tuple(args), label=frame.module.normal_text(node), origin=origin)
 
     # ------------------------------------------------------------------- values
 
@@ -352,9 +317,12 @@ class Interpreter:
             self._leaves[slot, version] = known
         return known
 
-    def renew(self, slot: str) -> None:
+    def renew(self, slot: str, node: Any) -> None:
         """What was read from ``slot`` and below before is not what will be read from now on."""
-        known = {s for s, _ in self._leaves if s == slot or s.startswith((f"{slot}[", f"{slot}."))}
+        below = (f"{slot}[", f"{slot}.")
+        if any(s == slot or s.startswith(below) for s in self.named):
+            self.not_followed(node, "storage that is replaced while a name holds it")
+        known = {s for s, _ in self._leaves if s == slot or s.startswith(below)}
         if known:
             self.versions = {**self.versions, **{s: self.fresh_version() for s in known}}
 
@@ -374,9 +342,9 @@ class Interpreter:
             return a
         if isinstance(a, Ref) and isinstance(b, Ref) and a.slot == b.slot:
             return a
-        if isinstance(a, Expr) and isinstance(b, Expr) and not _is_none(a) and not _is_none(b):
+        if isinstance(a, Expr) and isinstance(b, Expr) and not is_none(a) and not is_none(b):
             return Op("branch", (condition, a, b), origin=origin)
-        if (isinstance(a, Expr) or isinstance(b, Expr)) and not (_is_none(a) or _is_none(b)):
+        if (isinstance(a, Expr) or isinstance(b, Expr)) and not (is_none(a) or is_none(b)):
             return Op("branch", (condition, self.as_expr(a), self.as_expr(b)), origin=origin)
         return Either(condition, a, b)
 
@@ -397,20 +365,3 @@ class Interpreter:
         )
         self.calls.taint(ref, values or [])
         return ref
-
-
-def _known_none(value: Any) -> bool | None:
-    """Whether a value is None, where that is certain."""
-    if isinstance(value, Const):
-        return value.value is None
-    if isinstance(value, Leaf):
-        return False if value.role is not Role.READ else None
-    if isinstance(value, Ref):
-        return False if value.present or value.fresh else None
-    if isinstance(value, (Op, VariableRef, Slices, Items, Each, Function, SelfObject)):
-        return False
-    return None
-
-
-def _is_none(value: Any) -> bool:
-    return isinstance(value, Const) and value.value is None

@@ -17,7 +17,6 @@ from adampatch.algebra.parity import Parity
 from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
-from adampatch.analysis.module import Module
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
 from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef
 
@@ -99,9 +98,9 @@ def sites_of_method(
         if not facts.content(write.new_value).gradient:
             beside = beside or _decay_of_write(write, facts)  # not the step, but part of the update
             continue
-        found += _site_of_write(function.module, name, described, write, run, facts, family, methods, already)
+        found += _site_of_write(name, described, write, run, facts, family, methods, already)
     for call in run.kernel_calls:
-        found.append(_site_of_kernel(function.module, name, call, facts, already))
+        found.append(_site_of_kernel(name, call, facts, already))
     found = [replace(s, decay=beside) if s.decay is None and beside is not None else s for s in found]
     if run.unfollowed is not None:
         line, what = run.unfollowed
@@ -140,7 +139,6 @@ def _patched_writes(run: Run) -> set[int]:
 
 
 def _site_of_write(
-    module: Module,
     method: str,
     described: UpdateMethod,
     write: VariableWrite,
@@ -159,7 +157,7 @@ def _site_of_write(
         for ladder in steps_of_new_value(write.new_value, facts):
             place = replace(write.place, path=(*write.place.path, *ladder.arms))
             sites += _site_of_ladder(
-                replace(blank, place=place), module, ladder, write, run, facts, family, methods, already
+                replace(blank, place=place), ladder, write, run, facts, family, methods, already
             )
     except NotSeparable as error:
         if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
@@ -171,7 +169,6 @@ def _site_of_write(
 
 def _site_of_ladder(
     blank: Site,
-    module: Module,
     ladder: Ladder,
     write: VariableWrite,
     run: Run,
@@ -185,7 +182,7 @@ def _site_of_ladder(
     refusals: list[Site] = []
     for step in ladder.steps:
         try:
-            found = _site_of_step(module, blank, step, write, run, facts, family, methods, already)
+            found = _site_of_step(blank, step, write, run, facts, family, methods, already)
         except NotSeparable:
             if refusals:
                 break
@@ -198,7 +195,6 @@ def _site_of_ladder(
 
 
 def _site_of_step(
-    module: Module,
     blank: Site,
     step: Step,
     write: VariableWrite,
@@ -231,9 +227,6 @@ def _site_of_step(
         if id(node) in already:
             return replace(site, status="already")
         try:
-            if context.module.tree is not module.tree:
-                where = f"the step is written in another file, {context.module.path}"
-                raise Refusal("AP223", where, site.line)
             return _emitted(site, run, write, context, separation, family, methods)
         except Refusal as refusal:
             first = first or refusal.reason
@@ -338,7 +331,7 @@ def _emitted(
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
 
 
-def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:
+def _site_of_kernel(method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:
     site = Site(method, call.node.lineno, "fused", call.node, call.place)
     if call.new_value is None or not isinstance(call.new_value, Op):
         return refused(site, "AP215", f"the arguments of {call.kernel.name} are not all visible")
@@ -355,8 +348,6 @@ def _site_of_kernel(module: Module, method: str, call: KernelCall, facts: Facts,
     name = next((n for n, v in names.items() if isinstance(v, VariableRef)), None)
     if call.context.self_name is None or name is None:
         return refused(site, "AP211", "the kernel is called where the optimizer is not known")
-    if call.context.module.tree is not module.tree:
-        return refused(site, "AP223", f"the kernel is called in another file, {call.context.module.path}")
     if id(call.node.func) in already or isinstance(call.node.func, gast.Call):
         return replace(site, status="already")
     return replace(site, status="patchable", self_name=call.context.self_name, variable=name)

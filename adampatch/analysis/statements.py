@@ -97,6 +97,7 @@ class Statements:
         if isinstance(target, gast.Name):
             if isinstance(value, Ref):
                 self.interpreter.display.setdefault(value.slot, target.id)
+                self.interpreter.named |= {value.slot}
             frame.bind(target.id, value)
         elif isinstance(target, (gast.Tuple, gast.List)):
             for index, element in enumerate(target.elts):
@@ -110,9 +111,9 @@ class Statements:
         elif isinstance(target, (gast.Attribute, gast.Subscript)):
             slot = self._slot_of(target, frame)
             if slot is not None:
-                self._store(slot, value)
+                self._store(slot, value, target)
 
-    def _store(self, slot: str, value: Any) -> None:
+    def _store(self, slot: str, value: Any, node: Any) -> None:
         it = self.interpreter
         held = {s: v for s, v in it.attributes.items() if not s.startswith((f"{slot}[", f"{slot}."))}
         if not fresh(value):
@@ -120,7 +121,7 @@ class Statements:
             return
         # storage of its own, under the name it is kept by
         it.attributes = {s: v for s, v in held.items() if s != slot}
-        it.renew(slot)
+        it.renew(slot, node)
         first = initial(value)
         if first is not None:
             it.run_.state_writes.append(StateWrite(slot, first))
@@ -145,7 +146,7 @@ class Statements:
         self.assign(node.target, result, frame)
 
     def _if(self, node: Any, frame: Frame) -> None:
-        condition = self.interpreter.condition(node.test, frame)
+        condition = self.interpreter.conditions.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
             self.block(node.body if condition.value else node.orelse, frame)
             return
@@ -265,6 +266,7 @@ class Statements:
             item = it.unknown(getattr(node, "target", node), "element", [iterated])
         before, path, mark, returned = self._state(frame), self.path, it.run_.mark(), len(frame.returned)
         clouded: set[str] = set()
+        named = it.named
         while True:
             for name in carried:
                 number = nameless(f"{name}~{it.fresh_version()}")
@@ -283,6 +285,7 @@ class Statements:
                 break
             clouded |= more
             it.run_.rewind(mark)
+            it.named = named
             del frame.returned[returned:]
             self._restore(frame, before)
         for index in range(returned, len(frame.returned)):

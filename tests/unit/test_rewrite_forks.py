@@ -122,3 +122,82 @@ def test_what_is_no_adam_is_passed_over_in_silence(case, tmp_path):
     assert not any(f.uses for f in result.files)
     assert {c.status for f in result.files for c in f.classes} <= {"not_adam"}
     assert not any(c.reason or c.sites for f in result.files for c in f.classes)
+
+
+BASE = """\
+import tensorflow as tf
+from tf_keras.optimizers.legacy import Optimizer
+
+EPS = 1e-7
+
+
+class AdamBase(Optimizer):
+    def _moments(self, grad, var):
+        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
+        return m.assign(0.9 * m + 0.1 * grad), v.assign(0.99 * v + 0.01 * grad * grad)
+
+    def _denominator(self, v_t):
+        return tf.sqrt(v_t) + EPS
+
+    def _write(self, var, m_t, v_t):
+        lr = self._decayed_lr(var.dtype)
+        return var.assign_sub(lr * m_t / self._denominator(v_t))
+
+    def _resource_apply_dense(self, grad, var, apply_state=None):
+        return self._both(grad, var)
+
+    def _both(self, grad, var):
+        m_t, v_t = self._moments(grad, var)
+        return self._write(var, m_t, v_t)
+"""
+METHOD = "\n\nclass X(AdamBase):\n    def _resource_apply_{}:\n{}"
+SUBCLASSES = {
+    "its own step over the base's helpers": (
+        "patchable",
+        METHOD.format(
+            "dense(self, grad, var, apply_state=None)",
+            "        m_t, v_t = self._moments(grad, var)\n"
+            "        return var.assign_sub(0.01 * m_t / self._denominator(v_t) + 0.01 * var)\n",
+        ),
+    ),
+    "the base writes, also for rows": (
+        "inherited",
+        METHOD.format(
+            "sparse(self, grad, var, indices, apply_state=None)",
+            "        return self._both(tf.convert_to_tensor(tf.IndexedSlices(grad, indices)), var)\n",
+        ),
+    ),
+    "the base's method comes to a step of its own": (
+        "patchable",
+        "\n\nclass X(AdamBase):\n    def _write(self, var, m_t, v_t):\n"
+        "        return var.assign_sub(0.5 * m_t / tf.sqrt(v_t))\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", SUBCLASSES)
+def test_a_base_in_another_file_is_followed(how, tmp_path):
+    status, subclass = SUBCLASSES[how]
+    (tmp_path / "shared.py").write_text(BASE)
+    (tmp_path / "fork.py").write_text("import tensorflow as tf\nfrom shared import AdamBase\n" + subclass)
+    result = scan([str(tmp_path)])
+    statuses = {c.name: c.status for f in result.files for c in f.classes}
+    assert statuses == {"AdamBase": "patchable", "X": status}
+    assert result.refused == 0
+    texts = [c.after.decode() for c in planned(result).changes]
+    steps = [text for text in texts if "class X(" in text and "_adampatch.step(" in text]
+    assert len(steps) == (status == "patchable")
+    assert all(unpatched(text).endswith(subclass) for text in steps)
+
+
+def test_a_helper_of_another_file_that_writes_for_this_class_alone_is_refused(tmp_path):
+    helper = BASE[: BASE.index("    def _resource_apply_dense")] + BASE[BASE.index("    def _both") :]
+    (tmp_path / "shared.py").write_text(helper)
+    body = "        m_t, v_t = self._moments(grad, var)\n        return self._write(var, m_t, v_t)\n"
+    (tmp_path / "fork.py").write_text(
+        "from shared import AdamBase\n" + METHOD.format("dense(self, grad, var, apply_state=None)", body)
+    )
+    result = scan([str(tmp_path)])
+    (report,) = [c for f in result.files for c in f.classes if c.name == "X"]
+    assert (report.status, report.reason[:6]) == ("refused", "AP221:")
+    assert not planned(result).changes

@@ -124,7 +124,9 @@ KERAS = types.SimpleNamespace(optimizers=types.SimpleNamespace(Optimizer=Optimiz
 def frozen(function):
     """The function over the names' values of now, as the runtime keeps it until the update ends."""
     cells = tuple(types.CellType(cell.cell_contents) for cell in function.__closure__ or ())
-    return types.FunctionType(function.__code__, function.__globals__, function.__name__, None, cells)
+    return types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, cells
+    )
 
 
 class Checker:
