@@ -108,7 +108,8 @@ class Identifiers:
 
     @functools.cached_property
     def _said(self) -> tuple[str, ...]:
-        """The stock classes that strings of the module name, where these may go anywhere."""
+        """The stock classes that strings of the module name, where these may go anywhere; else
+        those that strings of other modules do."""
         found: dict[str, None] = {}
         for node in self.syntax.strings:
             parent, field = self.syntax.parents[node]
@@ -119,7 +120,7 @@ class Identifiers:
             called = last_part(parent.func) if isinstance(parent, gast.Call) else None
             if called not in catalog.ASKING_CALLS and called != "compile":
                 found.update(dict.fromkeys(_named(node.value).stock))
-        return tuple(found)
+        return tuple(found) or self.names.exports.said_outside(self.names.module)
 
 
 def _named(text: str | None) -> Identifier:

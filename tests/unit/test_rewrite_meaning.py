@@ -517,11 +517,13 @@ def test_the_import_comes_before_its_first_use():
     assert new.index("import _adampatch") < new.index("_adampatch.patched")
 
 
-def test_a_name_for_adam_or_something_else_is_left_alone():
+def test_a_name_for_adam_or_something_else_is_patched_where_it_is_adam():
     text = (
         "import keras\nif keras:\n    O = keras.optimizers.Adam\nelse:\n    O = keras.optimizers.SGD\nO(1)\n"
     )
-    assert patched(text)[0] == text
+    new = patched(text)[0]
+    assert "    O = _adampatch.patched(keras.optimizers.Adam)\n" in new
+    assert new.endswith("    O = keras.optimizers.SGD\nO(1)\n")
 
 
 @pytest.mark.parametrize(
