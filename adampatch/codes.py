@@ -164,6 +164,13 @@ CODES: dict[str, Code] = {
         "def build(cls=Adam): return cls(1e-3) if cls is Adam else cls()",
         "compare names or use issubclass, or call the class where it is named",
     ),
+    "AP223": Code(
+        "a name reaches compile in a dictionary",
+        "A patched optimizer in place of the name would be made once, with the dictionary, and shared by "
+        "every model that is compiled with it; an optimizer serves the variables of one model.",
+        'SETTINGS = {"optimizer": "adam", "loss": "mse"}; model.compile(**SETTINGS)',
+        "take the name out: model.compile(optimizer=SETTINGS['optimizer'], loss=SETTINGS['loss'])",
+    ),
     "AP230": Code(
         "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"
     ),

@@ -11,7 +11,7 @@ import gast
 
 from adampatch.analysis import catalog
 from adampatch.analysis.exports import Exports
-from adampatch.analysis.identifiers import Identifiers
+from adampatch.analysis.identifiers import Identifiers, held
 from adampatch.analysis.module import Module, is_patched, unwrapped
 from adampatch.analysis.names import Syntax, constant_text, last_part
 from adampatch.analysis.references import References
@@ -128,17 +128,26 @@ class _Uses:
     # ------------------------------------------------------------------- strings
 
     def strings(self) -> Iterator[Use]:
-        """``compile("adam")``, ``compile(optimizer=name)``."""
+        """``compile("adam")``, ``compile(optimizer=name)``, ``compile(**settings)``."""
         for node in self.syntax.calls:
             if not isinstance(node.func, gast.Attribute) or node.func.attr != "compile":
                 continue
             values = [k.value for k in node.keywords if k.arg == "optimizer"] or node.args[:1]
+            spread = [k.value for k in node.keywords if k.arg is None]
+            values += [value for mapping in spread for value in held(mapping, "optimizer")]
             arms = [arm for value in values for arm in self.identifiers.arms(value) if arm[1].stock]
-            if not arms or (self.references.is_imported(node.func) and self._is_function(node.func)):
+            kept = [arm for mapping in spread for arm in self.identifiers.kept(mapping, "optimizer")]
+            if not arms + kept or (self.references.is_imported(node.func) and self._is_function(node.func)):
                 continue
-            for value, known in arms:
+            for value, known in arms + kept:
                 use = self._use(unwrapped(value), known.stock[0], "string")
-                yield self._of_keras(replace(use, certain=known.complete))
+                use = self._of_keras(replace(use, certain=known.complete))
+                if (value, known) in kept:
+                    words = (
+                        "it reaches compile in a dictionary, from where all models would share one optimizer"
+                    )
+                    use = _refused(use, "AP223", words)
+                yield use
 
     def _is_function(self, node: Any) -> bool:
         """Whether a ``compile`` is that of a module, like ``re``, and of no model."""

@@ -39,6 +39,8 @@ REFUSED = {
     "tf.contrib.opt.AdaMaxOptimizer(1e-3)": (HEAD, "AP221", "opt.AdaMaxOptimizer"),
     "def f(kind=Adam):\n    return kind(1e-3) if kind is Adam else kind()": (HEAD, "AP222", "Adam"),
     "K = [Adam, SGD]\nK[0](1e-3)\nisinstance(3, K)\nprint(K.pop()())": (HEAD, "AP222", "Adam"),
+    "d = {'optimizer': 'adam', 'loss': 'mse'}\nmodel.compile(**d)": (HEAD, "AP223", "keras.optimizers.Adam"),
+    "d = dict(optimizer='nadam')\nmodel.compile(**d)": (HEAD, "AP223", "keras.optimizers.Nadam"),
     "model.compile('adam')": ("from tf_keras import layers\n", "AP220", "tf_keras.optimizers.Adam"),
     "n = 'adam'\nmodel.compile(n)": ("import tf_keras, keras\n", "AP220", "tf_keras.optimizers.Adam"),
 }
@@ -102,6 +104,10 @@ FOUND = {
     "opt = Adam(1)\nmodel.compile(optimizer=opt)": [("constructor", "Adam", True)],
     "opt = 'adam' if input() else SGD(1)\nmodel.compile(opt)": [("string", "Adam", False)],
     "model.compile(optimizer=f'{x}adam')": [],
+    "model.compile(**{'optimizer': 'adam'})": [("string", "Adam", True)],
+    "model.compile(**dict(loss='mse', optimizer='adam'))": [("string", "Adam", True)],
+    "d = {'optimizer': 'sgd', 'loss': 'adam'}\nmodel.compile(**d)": [],
+    "d = {'optimizer': Adam(1)}\nmodel.compile(**d)": [("constructor", "Adam", True)],
     "model.compile('adam' or 'sgd')": [("string", "Adam", True)],
     "import click\n@click.option('--kind', default='adam')\ndef f(kind): model.compile(kind)": [
         ("string", "Adam", False)
