@@ -16,7 +16,7 @@ from adampatch.analysis.names import Names, Syntax, last_part, targets
 
 #: (syntax, field) that hands on what stands there, and can do so with a class
 _HANDS_ON = {
-    **dict.fromkeys(("IfExp.body", "IfExp.orelse", "BoolOp.values", "NamedExpr.value"), "arm"),
+    **dict.fromkeys(("IfExp.body", "IfExp.orelse", "BoolOp.values"), "arm"),
     **dict.fromkeys(("Tuple.elts", "List.elts", "Set.elts", "Dict.values", "Starred.value"), "container"),
     **dict.fromkeys(("ListComp.elt", "SetComp.elt", "GeneratorExp.elt", "DictComp.value"), "container"),
     **dict.fromkeys(("BinOp.left", "BinOp.right"), "sum"),
@@ -26,6 +26,7 @@ _HANDS_ON = {
 _LETS_OUT = frozenset(
     {
         *("Return.value", "Yield.value", "YieldFrom.value", "Lambda.body", "AugAssign.value"),
+        "NamedExpr.value",
         *("arguments.defaults", "arguments.kw_defaults", "For.iter", "AsyncFor.iter", "comprehension.iter"),
     }
 )
@@ -69,7 +70,7 @@ class References(Names):
                     continue
                 return self._called(parent, child, field, handed)
             how = _HANDS_ON.get(where)
-            if how == "sum" and not (handed and isinstance(parent.op, gast.Add)):
+            if how == "sum" and not (handed and isinstance(parent.op, (gast.Add, gast.Mult))):
                 return Place("none")
             if how is not None:
                 handed = handed or how in ("arm", "container")
