@@ -165,6 +165,13 @@ CODES: dict[str, Code] = {
         "compare names or use issubclass, or call the class where it is named",
     ),
     "AP223": Code(
+        "a name reaches compile in a dictionary",
+        "A patched optimizer in place of the name would be made once, with the dictionary, and shared by "
+        "every model that is compiled with it; an optimizer serves the variables of one model.",
+        'SETTINGS = {"optimizer": "adam", "loss": "mse"}; model.compile(**SETTINGS)',
+        "take the name out: model.compile(optimizer=SETTINGS['optimizer'], loss=SETTINGS['loss'])",
+    ),
+    "AP224": Code(
         "the step is written in another file",
         "The update calls a helper that a base class in another file defines, and the helper writes the "
         "variable. What is to be changed is then not in the class's own file.",

@@ -130,3 +130,13 @@ def test_sessions_train_with_stocks_bits():
             return [value.tobytes() for value in session.run(state)]
 
     assert train("before") == train("after")
+
+
+def test_what_tf_keras_makes_stays_of_tf_keras():
+    tf_keras = pytest.importorskip("tf_keras")
+    stock, ours = (fixture_module("uses_tf_keras_getters", text).build() for text in ("before", "after"))
+    new, legacy = tf_keras.optimizers, tf_keras.optimizers.legacy
+    kinds = [new.Adam, legacy.Adam, new.Nadam, new.SGD]
+    for a, b, kind in zip(stock, ours, [*kinds, kinds[0], kinds[-1]], strict=True):
+        assert type(a) is kind and isinstance(b, kind)
+        assert is_patched(b) == (kind is not new.SGD)

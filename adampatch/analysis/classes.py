@@ -185,7 +185,7 @@ def _without_those_of_bases(
             kept.append(site)
         elif known is None:
             here = any(n is site.node for n in gast.walk(module.tree))
-            kept.append(site if here else refused(site, "AP221", "the step is written in another file"))
+            kept.append(site if here else refused(site, "AP224", "the step is written in another file"))
         elif known.parts != site.parts:
             kept.append(disagreeing(site))
     return kept

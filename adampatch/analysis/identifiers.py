@@ -56,6 +56,13 @@ class Identifiers:
             found = self.identify(inner)
             yield node, Identifier(self._said) if found.unknown and not found.stock else found
 
+    def kept(self, mapping: Any, key: str) -> list[tuple[Any, Identifier]]:
+        """(expression, what it identifies) of what dictionaries under a name hold for a key."""
+        definitions = self.names.definitions(mapping) if isinstance(mapping, gast.Name) else []
+        statements = [self.names.assigned[d] for d in definitions if d in self.names.assigned]
+        values = [value for statement in statements for value in held(statement.value, key)]
+        return [arm for value in values for arm in self.arms(value) if arm[1].stock]
+
     def identify(self, node: Any, seen: frozenset[Any] = frozenset()) -> Identifier:
         """What an expression identifies, as far as the module shows it."""
         if node in seen:
@@ -64,10 +71,7 @@ class Identifiers:
         if isinstance(node, gast.Constant):
             return _named(constant_text(node))
         if isinstance(node, gast.Dict):
-            classes = [
-                v for k, v in zip(node.keys, node.values, strict=True) if constant_text(k) == "class_name"
-            ]
-            return _union(self.identify(value, seen) for value in classes)
+            return _union(self.identify(value, seen) for value in held(node, "class_name"))
         if isinstance(node, gast.IfExp):
             return _union(self.identify(arm, seen) for arm in (node.body, node.orelse))
         if isinstance(node, gast.BoolOp):
@@ -108,7 +112,8 @@ class Identifiers:
 
     @functools.cached_property
     def _said(self) -> tuple[str, ...]:
-        """The stock classes that strings of the module name, where these may go anywhere."""
+        """The stock classes that strings of the module name, where these may go anywhere; else
+        those that strings of other modules do."""
         found: dict[str, None] = {}
         for node in self.syntax.strings:
             parent, field = self.syntax.parents[node]
@@ -119,7 +124,16 @@ class Identifiers:
             called = last_part(parent.func) if isinstance(parent, gast.Call) else None
             if called not in catalog.ASKING_CALLS and called != "compile":
                 found.update(dict.fromkeys(_named(node.value).stock))
-        return tuple(found)
+        return tuple(found) or self.names.exports.said_outside(self.names.module)
+
+
+def held(mapping: Any, key: str) -> list[Any]:
+    """What a dictionary that is written out holds for a key."""
+    if isinstance(mapping, gast.Dict):
+        return [v for k, v in zip(mapping.keys, mapping.values, strict=True) if constant_text(k) == key]
+    if isinstance(mapping, gast.Call) and last_part(mapping.func) == "dict":
+        return [keyword.value for keyword in mapping.keywords if keyword.arg == key]
+    return []
 
 
 def _named(text: str | None) -> Identifier:

@@ -213,6 +213,14 @@ def _bound_names(node: Any) -> Iterator[str]:
                 yield inner.id
 
 
+def imported_paths(node: Any, package: str = "") -> list[str]:
+    """The dotted paths that an import statement says, of modules and of what is in them."""
+    if isinstance(node, gast.Import):
+        return [alias.name for alias in node.names]
+    base = _base(node, package)
+    return [base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")]
+
+
 def import_bindings(node: Any, package: str = "") -> list[tuple[str, str]]:
     """(bound name, dotted path) for each name that an import statement binds."""
     found = []
@@ -224,16 +232,22 @@ def import_bindings(node: Any, package: str = "") -> list[tuple[str, str]]:
                 root = alias.name.split(".")[0]
                 found.append((root, root))
     else:
-        base = node.module or ""
-        if node.level:
-            parts = package.split(".") if package else []
-            parts = parts[: len(parts) - (node.level - 1)] if node.level > 1 else parts
-            base = ".".join([*parts, base]).strip(".") if base else ".".join(parts)
-            base = base or "."
+        base = _base(node, package)
         for alias in node.names:
             if alias.name != "*":
                 found.append((alias.asname or alias.name, canonical(f"{base}.{alias.name}")))
     return found
+
+
+def _base(node: Any, package: str) -> str:
+    """The dotted path of the module that names are imported from."""
+    base = node.module or ""
+    if node.level:
+        parts = package.split(".") if package else []
+        parts = parts[: len(parts) - (node.level - 1)] if node.level > 1 else parts
+        base = ".".join([*parts, base]).strip(".") if base else ".".join(parts)
+        base = base or "."
+    return base
 
 
 _ALIASES = (

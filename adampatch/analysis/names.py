@@ -14,12 +14,19 @@ import beniget
 import gast
 
 from adampatch.analysis import catalog
-from adampatch.analysis.module import Module, canonical, import_bindings
+from adampatch.analysis.exports import Exports
+from adampatch.analysis.module import Module, canonical, import_bindings, imported_paths
 
 _STOCK_NAMES = frozenset(
     path.rpartition(".")[2] for path in (*catalog.STOCK_OPTIMIZERS, *catalog.STOCK_INSEPARABLE)
 )
+_GETTER_PARTS = frozenset(part for path in catalog.OPTIMIZER_GETTERS for part in path.split("."))
 _SCOPES = (gast.FunctionDef, gast.AsyncFunctionDef, gast.Lambda, gast.ClassDef, gast.Module)
+#: what binds a name that it holds as text
+_BINDING = (
+    *(gast.FunctionDef, gast.AsyncFunctionDef, gast.ClassDef),
+    *(gast.MatchAs, gast.MatchStar, gast.MatchMapping),
+)
 _IMPORTS = (gast.Import, gast.ImportFrom)
 
 
@@ -68,6 +75,8 @@ class Syntax:
     assignments: list[Any] = field(default_factory=list)
     #: names that some function writes to in a scope around it
     shared: set[str] = field(default_factory=set)
+    #: names that anything but an import binds, in whatever scope
+    bound: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         todo = [self.module.tree]
@@ -86,6 +95,8 @@ class Syntax:
         elif isinstance(node, (gast.Name, gast.Attribute)):
             if isinstance(node.ctx, gast.Load):
                 self.loads.append(node)
+            elif isinstance(node, gast.Name):
+                self.bound.add(node.id)
         elif isinstance(node, gast.Constant) and isinstance(node.value, str):
             self.strings.append(node)
         elif isinstance(node, _IMPORTS):
@@ -94,6 +105,8 @@ class Syntax:
             self.assignments.append(node)
         elif isinstance(node, (gast.Global, gast.Nonlocal)):
             self.shared.update(node.names)
+        elif isinstance(node, _BINDING):
+            self.bound.add(getattr(node, "name", None) or getattr(node, "rest", None) or "")
 
     def scope(self, node: Any) -> Any:
         """The function, class or module that a node stands in."""
@@ -113,21 +126,24 @@ class Names:
     """Resolves expressions of one module. ``escapes`` says of an assignment whether its value
     is wrapped where it stands: what is loaded from it later is ours then."""
 
-    def __init__(self, syntax: Syntax) -> None:
+    def __init__(self, syntax: Syntax, exports: Exports) -> None:
         self.syntax = syntax
+        self.exports = exports
         self.module = syntax.module
         self.assigned: dict[Any, Any] = {}
         self.attributes: dict[str, list[Any]] = {}
         self._imported: dict[Any, str] = {}
+        self._paths: dict[str, set[str]] = {}
         self._stars: dict[Any, str] = {}
         self._suspects = set(_STOCK_NAMES)
         for node in syntax.imports:
             bindings = iter(import_bindings(node, self.module.package))
             for alias in node.names:
                 if alias.name == "*":
-                    self._stars[alias] = canonical(("." * (node.level or 0)) + (node.module or ""))
+                    self._stars[alias] = imported_paths(node, self.module.package)[0]
                     continue
                 bound, self._imported[alias] = next(bindings)
+                self._paths.setdefault(bound, set()).add(self._imported[alias])
                 if self._imported[alias].rpartition(".")[2] in _STOCK_NAMES:
                     self._suspects.add(bound)
         for statement in syntax.assignments:
@@ -153,6 +169,36 @@ class Names:
     def suspect(self, node: Any) -> bool:
         """A quick look at the last part, before definitions are chased."""
         return _named(node) in self._suspects
+
+    def from_framework(self, node: Any) -> bool:
+        """A quick look at the first part: whether it may be something of the framework's."""
+        return self._starts_at(node, self._roots)
+
+    def _starts_at(self, node: Any, roots: set[str]) -> bool:
+        while isinstance(node, gast.Attribute):
+            if node.attr in roots and node.attr in self.attributes:
+                return True
+            node = node.value
+        if isinstance(node, gast.Call):
+            return last_part(node.func) in ("getattr", "import_module")
+        return last_part(node) in roots
+
+    @functools.cached_property
+    def _roots(self) -> set[str]:
+        """Names and attributes that modules of the framework or of the project, or what is in
+        them, are bound to."""
+        found = set(_GETTER_PARTS) if self._stars else set()
+        for node in self.syntax.imports:
+            for bound, path in import_bindings(node, self.module.package):
+                if path.split(".")[0] in catalog.FRAMEWORK_ROOTS or self.exports.knows(path):
+                    found.add(bound)
+        known = -1
+        while known < len(found):
+            known = len(found)
+            for statement in self.syntax.assignments:
+                if self._starts_at(statement.value, found):
+                    found.update(name for t in targets(statement) if (name := last_part(t)))
+        return found
 
     # ---------------------------------------------------------------- definitions
 
@@ -200,7 +246,7 @@ class Names:
         if isinstance(node, gast.Attribute):
             inner = self.resolve(node.value, raw=raw, seen=seen)
             if inner.paths:
-                return _extended(inner, node.attr)
+                return self._extended(inner, node.attr)
             return self._of_attribute(node, raw, seen)
         if isinstance(node, gast.Name):
             return self._of_name(node, raw, seen)
@@ -210,18 +256,33 @@ class Names:
             return _modules(_union(self.resolve(n, raw=raw, seen=seen) for n in (node.body, node.orelse)))
         return UNKNOWN
 
+    def is_imported(self, node: Any) -> bool:
+        """Whether the first part of an expression is a name that some import binds."""
+        while isinstance(node, gast.Attribute):
+            node = node.value
+        return last_part(node) in self._paths
+
     def _of_name(self, node: Any, raw: bool, seen: frozenset[Any]) -> Meaning:
+        if node.id not in self.syntax.bound and not self._stars and len(self._paths.get(node.id, ())) == 1:
+            return self._of_paths(self._paths[node.id])  # the same wherever it is said
         reached = self.definitions(node)
         if not reached:
             paths = self.module.imports.get(node.id, ())
-            return Meaning(tuple(canonical(path) for path in paths), bool(paths))
+            return self._of_paths(paths)
         stars = [definition for definition in reached if definition in self._stars]
         found = [self._of_definition(d, raw, seen) for d in reached if d not in self._stars]
         return _union([*found, *([self._of_stars(node.id, stars)] if stars else [])])
 
+    def _of_paths(self, paths: Iterable[str], complete: bool = True) -> Meaning:
+        found = [p for path in paths for p in self.exports.resolve(canonical(path), self.module)]
+        return Meaning(tuple(dict.fromkeys(found)), bool(found) and complete)
+
+    def _extended(self, meaning: Meaning, attribute: str) -> Meaning:
+        return self._of_paths((f"{path}.{attribute}" for path in meaning.paths), meaning.complete)
+
     def _of_definition(self, definition: Any, raw: bool, seen: frozenset[Any]) -> Meaning:
         if definition in self._imported:
-            return Meaning((canonical(self._imported[definition]),), True)
+            return self._of_paths([self._imported[definition]])
         if definition in self.assigned:
             return self._of_assignment(self.assigned[definition], raw, seen)
         return UNKNOWN
@@ -250,7 +311,7 @@ class Names:
             inner = self.resolve(node.args[0], raw=raw, seen=seen)
             if text is None or not inner.paths:
                 return UNKNOWN
-            found = _extended(inner, text)
+            found = self._extended(inner, text)
             if len(node.args) == 2:
                 return found
             return _union([found, self.resolve(node.args[2], raw=raw, seen=seen)])
@@ -267,7 +328,8 @@ class Names:
             isinstance(node, gast.Call)
             and getattr(node.func, "id", None) == "getattr"
             and 2 <= len(node.args) <= 3
-            and all(definition in self._stars for definition in self.definitions(node.func))
+            and "getattr" not in self.syntax.bound
+            and "getattr" not in self._paths
         )
 
     def _of_stars(self, name: str, stars: list[Any]) -> Meaning:
@@ -276,16 +338,22 @@ class Names:
         found: tuple[str, ...] = ()
         complete = False
         for star in sorted(stars, key=lambda alias: self._parent(alias).lineno):
-            path = canonical(f"{self._stars[star]}.{name}")
-            if any(stock == path or stock.startswith(path + ".") for stock in catalog.STOCK_OPTIMIZERS):
-                always = isinstance(self._parent(self._parent(star)), gast.Module)
-                found, complete = ((path,), True) if always else ((*found, path), complete)
-            elif path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
+            paths = self._of_paths([f"{self._stars[star]}.{name}"]).paths
+            known = tuple(path for path in paths if _leads_to_stock(path))
+            if known == paths and isinstance(self._parent(self._parent(star)), gast.Module):
+                found, complete = known, True
+            elif known:
+                found, complete = (*found, *known), complete and known == paths
+            elif paths[0].split(".")[0] not in catalog.FRAMEWORK_ROOTS:
                 complete = False
         return Meaning(found, complete)
 
     def _parent(self, node: Any) -> Any:
         return self.syntax.parents[node][0]
+
+
+def _leads_to_stock(path: str) -> bool:
+    return any(stock == path or stock.startswith(path + ".") for stock in catalog.STOCK_OPTIMIZERS)
 
 
 def constant_text(node: Any) -> str | None:
@@ -303,10 +371,6 @@ def _named(node: Any) -> str | None:
 
 def last_part(node: Any) -> str | None:
     return node.attr if isinstance(node, gast.Attribute) else getattr(node, "id", None)
-
-
-def _extended(meaning: Meaning, attribute: str) -> Meaning:
-    return Meaning(tuple(canonical(f"{path}.{attribute}") for path in meaning.paths), meaning.complete)
 
 
 def _union(meanings: Iterable[Meaning]) -> Meaning:

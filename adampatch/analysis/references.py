@@ -10,12 +10,13 @@ from typing import Any
 import gast
 
 from adampatch.analysis import catalog
+from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import is_patched
 from adampatch.analysis.names import Names, Syntax, last_part, targets
 
 #: (syntax, field) that hands on what stands there, and can do so with a class
 _HANDS_ON = {
-    **dict.fromkeys(("IfExp.body", "IfExp.orelse", "BoolOp.values", "NamedExpr.value"), "arm"),
+    **dict.fromkeys(("IfExp.body", "IfExp.orelse", "BoolOp.values"), "arm"),
     **dict.fromkeys(("Tuple.elts", "List.elts", "Set.elts", "Dict.values", "Starred.value"), "container"),
     **dict.fromkeys(("ListComp.elt", "SetComp.elt", "GeneratorExp.elt", "DictComp.value"), "container"),
     **dict.fromkeys(("BinOp.left", "BinOp.right"), "sum"),
@@ -25,9 +26,12 @@ _HANDS_ON = {
 _LETS_OUT = frozenset(
     {
         *("Return.value", "Yield.value", "YieldFrom.value", "Lambda.body", "AugAssign.value"),
+        "NamedExpr.value",
         *("arguments.defaults", "arguments.kw_defaults", "For.iter", "AsyncFor.iter", "comprehension.iter"),
     }
 )
+#: (builtin, how many arguments it is given) -> which of them it keeps
+_TAKES: dict[tuple[str | None, int], int] = {("setattr", 3): 2, ("type", 3): 1}
 #: what asks about a class by being given it, not by name
 _ASKS = frozenset(
     {"Compare.left", "Compare.comparators", "ExceptHandler.type", "MatchClass.cls", "Dict.keys"}
@@ -48,8 +52,8 @@ class Place:
 class References(Names):
     """The stock classes that a module names."""
 
-    def __init__(self, syntax: Syntax) -> None:
-        super().__init__(syntax)
+    def __init__(self, syntax: Syntax, exports: Exports) -> None:
+        super().__init__(syntax, exports)
         self._escapes: dict[Any, bool] = {}
 
     # -------------------------------------------------------------------- places
@@ -66,7 +70,7 @@ class References(Names):
                     continue
                 return self._called(parent, child, field, handed)
             how = _HANDS_ON.get(where)
-            if how == "sum" and not (handed and isinstance(parent.op, gast.Add)):
+            if how == "sum" and not (handed and isinstance(parent.op, (gast.Add, gast.Mult))):
                 return Place("none")
             if how is not None:
                 handed = handed or how in ("arm", "container")
@@ -79,9 +83,9 @@ class References(Names):
         if field == "func":
             return Place("value" if handed else "called")
         callee = last_part(call.func)
-        if callee == "setattr" and child in call.args[2:]:
-            return Place("value")
-        if callee in catalog.ASKING_CALLS or callee == "setattr":
+        if child in call.args and (callee, len(call.args)) in _TAKES:
+            return Place("value" if call.args.index(child) == _TAKES[callee, len(call.args)] else "none")
+        if callee in catalog.ASKING_CALLS:
             return Place("asked" if callee in ("isinstance", "issubclass") else "none")
         return Place("none" if self._decorates(call) else "value")
 
@@ -124,11 +128,15 @@ class References(Names):
         loads = self.loads_of(target)
         if any(self.place(load).kind == "asked" for load in loads):
             return False
-        if isinstance(scope, gast.Module) and (target.id in self._exported or not loads):
+        if isinstance(scope, gast.Module) and (self._exports(target) or not loads):
             return self._lasts(target)
         return target.id in self.syntax.shared or any(
             not self.resolve(load, raw=True).always_stock for load in loads
         )
+
+    def _exports(self, target: Any) -> bool:
+        """Whether other modules may get hold of what a name of this one is bound to."""
+        return target.id in self._exported or self.exports.imports(self.module)
 
     def _lasts(self, target: Any) -> bool:
         """Whether what the module's body binds to a name may still be there when others import it."""

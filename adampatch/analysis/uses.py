@@ -10,7 +10,8 @@ from typing import Any
 import gast
 
 from adampatch.analysis import catalog
-from adampatch.analysis.identifiers import Identifiers
+from adampatch.analysis.exports import Exports
+from adampatch.analysis.identifiers import Identifiers, held
 from adampatch.analysis.module import Module, is_patched, unwrapped
 from adampatch.analysis.names import Syntax, constant_text, last_part
 from adampatch.analysis.references import References
@@ -40,19 +41,21 @@ class Use:
     certain: bool = True
 
 
-def uses(module: Module) -> list[Use]:
-    """All uses in a module, in source order."""
-    if not _WORDS.search(module.text):
+def uses(module: Module, exports: Exports | None = None) -> list[Use]:
+    """All uses in a module, in source order. ``exports``: the modules of its project."""
+    exports = exports or Exports()
+    compiles = ".compile(" in module.text and exports.said_outside(module)
+    if not _WORDS.search(module.text) and not compiles:
         return []
-    found = _Uses(module)
+    found = _Uses(module, exports)
     return sorted([*found.classes(), *found.getters(), *found.strings()], key=lambda u: (u.line, u.col))
 
 
 class _Uses:
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, exports: Exports) -> None:
         self.module = module
         self.syntax = Syntax(module)
-        self.references = References(self.syntax)
+        self.references = References(self.syntax, exports)
         self.identifiers = Identifiers(self.references)
 
     # ------------------------------------------------------------------- classes
@@ -61,7 +64,7 @@ class _Uses:
         """Stock classes by any spelling, where they are called or handed on."""
         for node in (*self.syntax.loads, *self.syntax.calls):
             if not self.references.suspect(node):
-                if self.references.is_getattr(node) and constant_text(node.args[1]) is None:
+                if isinstance(node, gast.Call):
                     yield from self._by_unknown_name(node)
                 continue
             meaning = self.references.resolve(node)
@@ -82,6 +85,12 @@ class _Uses:
 
     def _by_unknown_name(self, node: Any) -> Iterator[Use]:
         """``getattr(tf.keras.optimizers, name)``."""
+        if last_part(node.func) != "getattr" or len(node.args) < 2:
+            return
+        if constant_text(node.args[1]) is not None or not self.references.from_framework(node.args[0]):
+            return
+        if not self.references.is_getattr(node):
+            return
         places = self.references.resolve(node.args[0]).paths
         if places and set(places) <= set(catalog.STOCK_MODULES) and self.references.wrapped(node)[0]:
             resolved = f"{catalog.STOCK_MODULES[places[0]]}.*"
@@ -94,6 +103,8 @@ class _Uses:
         is of the right Keras so."""
         for node in self.syntax.calls:
             if last_part(node.func) not in ("get", "deserialize"):
+                continue
+            if not self.references.from_framework(node.func):
                 continue
             paths = self.references.resolve(node.func).paths
             if not paths or not set(paths) <= set(catalog.OPTIMIZER_GETTERS):
@@ -117,16 +128,30 @@ class _Uses:
     # ------------------------------------------------------------------- strings
 
     def strings(self) -> Iterator[Use]:
-        """``compile("adam")``, ``compile(optimizer=name)``."""
+        """``compile("adam")``, ``compile(optimizer=name)``, ``compile(**settings)``."""
         for node in self.syntax.calls:
             if not isinstance(node.func, gast.Attribute) or node.func.attr != "compile":
                 continue
             values = [k.value for k in node.keywords if k.arg == "optimizer"] or node.args[:1]
+            spread = [k.value for k in node.keywords if k.arg is None]
+            values += [value for mapping in spread for value in held(mapping, "optimizer")]
             arms = [arm for value in values for arm in self.identifiers.arms(value) if arm[1].stock]
-            if arms and not self.references.resolve(node.func).paths:  # re.compile binds no model
-                for value, known in arms:
-                    use = self._use(unwrapped(value), known.stock[0], "string")
-                    yield self._of_keras(replace(use, certain=known.complete))
+            kept = [arm for mapping in spread for arm in self.identifiers.kept(mapping, "optimizer")]
+            if not arms + kept or (self.references.is_imported(node.func) and self._is_function(node.func)):
+                continue
+            for value, known in arms + kept:
+                use = self._use(unwrapped(value), known.stock[0], "string")
+                use = self._of_keras(replace(use, certain=known.complete))
+                if (value, known) in kept:
+                    words = (
+                        "it reaches compile in a dictionary, from where all models would share one optimizer"
+                    )
+                    use = _refused(use, "AP223", words)
+                yield use
+
+    def _is_function(self, node: Any) -> bool:
+        """Whether a ``compile`` is that of a module, like ``re``, and of no model."""
+        return bool(self.references.resolve(node).paths)
 
     def _of_keras(self, use: Use) -> Use:
         """A string means the optimizer of the model's own Keras, which the imports tell."""

@@ -12,6 +12,7 @@ from typing import Any
 import gast
 
 from adampatch.analysis.classes import ClassReport, Hierarchy, reports
+from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import Use, uses
 from adampatch.project.discovery import Source, discover
@@ -69,10 +70,11 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
             break
         result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
         # other files cannot import from a notebook
-        hierarchy = Hierarchy(f.module for f in result.files if not f.source.is_notebook)
+        importable = [f.module for f in result.files if not f.source.is_notebook]
+        hierarchy, exports = Hierarchy(importable), Exports(importable)
         for file in read:
             try:
-                _look_into(file, hierarchy, adaptive)
+                _look_into(file, hierarchy, exports, adaptive)
             except Exception as error:  # a bug of ours stops this file, never the others
                 file.classes, file.uses = [], []
                 what = f"internal error ({type(error).__name__}: {error}); please report it"
@@ -141,10 +143,10 @@ def _where(error: SyntaxError | None) -> str:
     return f"{getattr(error, 'msg', error)}{f' (line {line})' if line else ''}"
 
 
-def _look_into(file: FileScan, hierarchy: Hierarchy, adaptive: bool) -> None:
+def _look_into(file: FileScan, hierarchy: Hierarchy, exports: Exports, adaptive: bool) -> None:
     found = (_without_skipped(file.module, r) for r in reports(file.module, hierarchy, adaptive=adaptive))
     file.classes = [report for report in found if report is not None]
-    file.uses = [u for u in uses(file.module) if not _skips(file.module, u.line)]
+    file.uses = [u for u in uses(file.module, exports) if not _skips(file.module, u.line)]
 
 
 def _package(root: Path, source: Source) -> str:

@@ -270,3 +270,14 @@ def test_codes_cover_what_the_source_refuses() -> None:
     used = set(re.findall(r'"(AP2\d\d)["":]', source)) | set(re.findall(r'f?"(AP2\d\d):', source))
     assert used - {"AP200"} <= set(CODES)
     assert len(used) > 15
+
+
+def test_a_refused_use_says_why_and_fails_the_apply(tmp_path: Path) -> None:
+    text = "import tensorflow_addons as tfa\n\nopt = tfa.optimizers.LAMB(1e-3)\n"
+    (tmp_path / "train.py").write_text(text)
+    done = run("scan", tmp_path)
+    assert done.returncode == 0
+    assert "AP221: its update cannot be separated as it is written (line 3)" in done.stdout
+    assert run("apply", tmp_path).returncode == 1
+    assert (tmp_path / "train.py").read_text() == text
+    assert run("explain", "AP221").returncode == 0

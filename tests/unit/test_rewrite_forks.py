@@ -199,5 +199,5 @@ def test_a_helper_of_another_file_that_writes_for_this_class_alone_is_refused(tm
     )
     result = scan([str(tmp_path)])
     (report,) = [c for f in result.files for c in f.classes if c.name == "X"]
-    assert (report.status, report.reason[:6]) == ("refused", "AP221:")
+    assert (report.status, report.reason[:6]) == ("refused", "AP224:")
     assert not planned(result).changes

@@ -525,7 +525,7 @@ def test_a_name_for_adam_or_something_else_is_patched_where_it_is_adam():
     )
     new = patched(text)[0]
     assert "    O = _adampatch.patched(keras.optimizers.Adam)\n" in new
-    assert new.endswith("\n    O = keras.optimizers.SGD\nO(1)\n")
+    assert new.endswith("    O = keras.optimizers.SGD\nO(1)\n")
 
 
 @pytest.mark.parametrize(

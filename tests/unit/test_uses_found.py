@@ -10,6 +10,8 @@ from test_rewrite_forks import CASES, applied, read
 
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import uses
+from adampatch.project.apply import planned
+from adampatch.project.scan import scan
 
 HEAD = "import keras\nimport tensorflow as tf\nfrom keras.optimizers import Adam, SGD\n"
 
@@ -37,6 +39,8 @@ REFUSED = {
     "tf.contrib.opt.AdaMaxOptimizer(1e-3)": (HEAD, "AP221", "opt.AdaMaxOptimizer"),
     "def f(kind=Adam):\n    return kind(1e-3) if kind is Adam else kind()": (HEAD, "AP222", "Adam"),
     "K = [Adam, SGD]\nK[0](1e-3)\nisinstance(3, K)\nprint(K.pop()())": (HEAD, "AP222", "Adam"),
+    "d = {'optimizer': 'adam', 'loss': 'mse'}\nmodel.compile(**d)": (HEAD, "AP223", "keras.optimizers.Adam"),
+    "d = dict(optimizer='nadam')\nmodel.compile(**d)": (HEAD, "AP223", "keras.optimizers.Nadam"),
     "model.compile('adam')": ("from tf_keras import layers\n", "AP220", "tf_keras.optimizers.Adam"),
     "n = 'adam'\nmodel.compile(n)": ("import tf_keras, keras\n", "AP220", "tf_keras.optimizers.Adam"),
 }
@@ -84,6 +88,12 @@ FOUND = {
     "getattr(keras.layers, input())(1)": [],
     "setattr(keras, 'kind', Adam)": [("class", "Adam", True)],
     "setattr(Adam, 'kind', 3)": [],
+    "if (A := Adam): A(1)": [("class", "Adam", True)],
+    "K = [Adam] * 3 + [Adam]": [("class", "Adam", True)] * 2,
+    "K = Adam | SGD": [],
+    "Mine = type('Mine', (Adam,), {})": [("class", "Adam", True)],
+    "type(Adam)": [],
+    "if input() == 'adam':\n    def f(o): model.compile(optimizer=o)": [],
     "keras.models.load_model('x', custom_objects={'Adam': Adam})": [("class", "Adam", True)],
     "def f():\n    yield Adam": [("class", "Adam", True)],
     "def f(*kinds, **named): pass\nf(*[Adam], **{'a': Adam})": [("class", "Adam", True)] * 2,
@@ -97,6 +107,10 @@ FOUND = {
     "opt = Adam(1)\nmodel.compile(optimizer=opt)": [("constructor", "Adam", True)],
     "opt = 'adam' if input() else SGD(1)\nmodel.compile(opt)": [("string", "Adam", False)],
     "model.compile(optimizer=f'{x}adam')": [],
+    "model.compile(**{'optimizer': 'adam'})": [("string", "Adam", True)],
+    "model.compile(**dict(loss='mse', optimizer='adam'))": [("string", "Adam", True)],
+    "d = {'optimizer': 'sgd', 'loss': 'adam'}\nmodel.compile(**d)": [],
+    "d = {'optimizer': Adam(1)}\nmodel.compile(**d)": [("constructor", "Adam", True)],
     "model.compile('adam' or 'sgd')": [("string", "Adam", True)],
     "import click\n@click.option('--kind', default='adam')\ndef f(kind): model.compile(kind)": [
         ("string", "Adam", False)
@@ -173,3 +187,73 @@ def test_other_names_for_locals_change_nothing(data):
         elif isinstance(node, ast.Global):
             node.names = [new if name == old else name for name in node.names]
     assert facts(ast.unparse(tree)) == before, (case, old, new)
+
+
+# --------------------------------------------------------------------- several modules
+
+
+def found_in(files, folder):
+    """{file: what is found in it} of a project, and what is written."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    result = scan([str(folder)])
+    assert not result.skipped
+    changed = {c.relative: c.after.decode() for c in planned(result).changes}
+    return {f.source.relative: [(u.kind, u.line, u.certain) for u in f.uses] for f in result.files}, changed
+
+
+def test_a_class_is_followed_through_modules_that_hand_on_their_imports(tmp_path):
+    files = {
+        "pkg/__init__.py": "from .compat import Adam\n",
+        "pkg/compat.py": "try:\n    from keras.optimizers import Adam\nexcept ImportError:\n"
+        "    from tensorflow.keras.optimizers import Adam\nfrom keras import optimizers\n",
+        "pkg/train.py": "from .compat import Adam, optimizers\nA = Adam(1)\nB = optimizers.Nadam(1)\n",
+        "main.py": "import pkg\nfrom pkg import Adam as Best, compat\nBest(1)\ncompat.Adam(1)\npkg.Adam(1)\n",
+        "stars.py": "from pkg.compat import *\nAdam(1)\n",
+        "house.py": "class Adam: pass\n",
+        "other.py": "from house import Adam\nAdam(1)\n",
+    }
+    found, changed = found_in(files, tmp_path)
+    sure = [("constructor", line, True) for line in (2, 3)]
+    assert found["pkg/train.py"] == sure
+    assert found["main.py"] == [("constructor", line, True) for line in (3, 4, 5)]
+    assert found["stars.py"] == [("constructor", 2, True)]
+    assert sorted(changed) == ["main.py", "pkg/train.py", "stars.py"]
+    assert "_adampatch.patched(compat.Adam)(1)\n" in changed["main.py"]
+
+
+def test_an_alias_that_others_import_is_wrapped_where_it_stands(tmp_path):
+    text = "import keras\nDEFAULT = keras.optimizers.Adam\nopt = DEFAULT(1e-3)\n"
+    alone, changed = found_in({"config.py": text}, tmp_path / "alone")
+    assert alone == {"config.py": [("constructor", 3, True)]}
+    assert "_adampatch.patched(DEFAULT)(1e-3)" in changed["config.py"]
+    user = "from config import DEFAULT\nopt = DEFAULT(1e-3)  # adam\n"
+    both, changed = found_in({"config.py": text, "train.py": user}, tmp_path / "both")
+    assert both == {"config.py": [("class", 2, True)], "train.py": []}
+    assert "DEFAULT = _adampatch.patched(keras.optimizers.Adam)\n" in changed["config.py"]
+
+
+def test_a_name_that_another_module_says_may_reach_compile(tmp_path):
+    build = "def build(model, optimizer):\n    model.compile(optimizer=optimizer)\n"
+    train = "from build import build\nbuild(None, optimizer='adam')\n"
+    found, changed = found_in({"build.py": build, "train.py": train}, tmp_path / "named")
+    assert found == {"build.py": [("string", 2, False)], "train.py": []}
+    assert "compile(optimizer=_adampatch.patched(optimizer, strict=False))" in changed["build.py"]
+    train = train.replace("'adam'", "keras.optimizers.Adam()").replace("from", "import keras\nfrom", 1)
+    found, _ = found_in({"build.py": build, "train.py": train}, tmp_path / "made")
+    assert found == {"build.py": [], "train.py": [("constructor", 3, True)]}
+
+
+def test_of_two_modules_of_one_name_the_one_beside_is_meant(tmp_path):
+    files = {}
+    for folder, place in (("a", "keras.optimizers"), ("b", "people")):
+        files[f"{folder}/compat.py"] = f"from {place} import Adam\n"
+        files[f"{folder}/train.py"] = "from compat import Adam\nAdam(1)\n"
+    found, _ = found_in(files, tmp_path)
+    assert (found["a/train.py"], found["b/train.py"]) == ([("constructor", 2, True)], [])
+
+
+def test_modules_that_import_each_other_end(tmp_path):
+    files = {"a.py": "from b import Adam\nAdam(1)\n", "b.py": "from a import Adam\nAdam(1)\n"}
+    assert found_in(files, tmp_path)[0] == {"a.py": [], "b.py": []}
