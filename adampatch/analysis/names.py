@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +51,37 @@ class Meaning:
 
 
 UNKNOWN = Meaning()
+
+
+def _chains(tree: Any) -> beniget.DefUseChains:
+    with contextlib.redirect_stdout(io.StringIO()):  # beniget prints warnings
+        chains = _Chains()
+        try:
+            chains.visit(tree)
+        except AssertionError:  # it loses what a module binds after a `raise` of its own
+            chains = _Chains()
+            with _falling_through(tree):
+                chains.visit(tree)
+    return chains
+
+
+@contextlib.contextmanager
+def _falling_through(tree: Any) -> Iterator[None]:
+    """The tree with its ``raise`` statements doing nothing."""
+    blocks = [
+        block
+        for node in gast.walk(tree)
+        for block in (getattr(node, name, None) for name in ("body", "orelse", "finalbody"))
+        if isinstance(block, list) and any(isinstance(statement, gast.Raise) for statement in block)
+    ]
+    written = [list(block) for block in blocks]
+    for block in blocks:
+        block[:] = [gast.copy_location(gast.Pass(), s) if isinstance(s, gast.Raise) else s for s in block]
+    try:
+        yield
+    finally:
+        for block, statements in zip(blocks, written, strict=True):
+            block[:] = statements
 
 
 class _Chains(beniget.DefUseChains):  # type: ignore[misc]
@@ -205,9 +236,7 @@ class Names:
     @functools.cached_property
     def _reaching(self) -> dict[Any, list[Any]]:
         """{name node: the definitions that reach it}."""
-        chains = _Chains()
-        with contextlib.redirect_stdout(io.StringIO()):  # beniget prints warnings
-            chains.visit(self.module.tree)
+        chains = _chains(self.module.tree)
         reaching: dict[Any, list[Any]] = {}
         for definition in chains.chains.values():
             for user in definition.users():

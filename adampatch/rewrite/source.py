@@ -52,6 +52,8 @@ def unpatched(text: str) -> str:
         module = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
         raise GuardFailed(f"the file does not parse: {error.message}") from error
+    if module.code != text:
+        raise GuardFailed("the file does not survive parsing and printing unchanged")
     return module.visit(_Remover(module)).code
 
 

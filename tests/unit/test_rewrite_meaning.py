@@ -16,7 +16,7 @@ from adampatch.analysis.classes import Hierarchy, reports
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import uses
 from adampatch.rewrite.edits import plan
-from adampatch.rewrite.source import rewritten, unpatched
+from adampatch.rewrite.source import GuardFailed, rewritten, unpatched
 
 
 def patched(text):
@@ -500,6 +500,12 @@ def test_layout_is_kept(newline, indent):
     new, _ = patched(text.replace("\n", newline))
     assert new.replace(newline, "\n") == patched(text)[0]
     assert unpatched(new) == text.replace("\n", newline)
+
+
+def test_what_cannot_be_printed_unchanged_is_not_taken_apart():
+    edited = "\\\n" + patched(PATCHABLE["plain"])[0]
+    with pytest.raises(GuardFailed, match="unchanged"):
+        unpatched(edited)
 
 
 def test_a_class_in_a_function_with_its_imports_is_not_passed_over():
