@@ -14,7 +14,7 @@ import gast
 from adampatch.analysis.classes import ClassReport, Hierarchy, reports
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import Use, uses
-from adampatch.project.discovery import NOTEBOOK_SUFFIX, Source, discover
+from adampatch.project.discovery import Source, discover
 from adampatch.project.prefilter import mentions_adam
 from adampatch.project.text import SourceText, Unreadable
 
@@ -56,7 +56,7 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
     file that cannot be read or parsed is named in ``skipped`` and stops nothing."""
     found = discover(paths, exclude)
     skipped = [(s.path, s.reason) for s in found.skipped]
-    unreadable = [path for path, _ in skipped if path.endswith(NOTEBOOK_SUFFIX)]
+    unreadable = [s.path for s in found.skipped if s.unreadable]
     result = Scan(found.root, len(found.sources), [], skipped, unreadable)
     todo = [source for source in found.sources if source.path.name != _RUNTIME_FILE]
     names: frozenset[bytes] = frozenset()
@@ -109,6 +109,8 @@ def _read(
         except SyntaxError as error:
             line = f" (line {error.lineno})" if error.lineno else ""
             skip(source, f"does not parse as Python 3: {error.msg}{line}")
+        except Exception as error:  # a bug of ours stops this file, never the others
+            skip(source, f"internal error ({type(error).__name__}: {error}); please report it")
         else:
             if _SKIP.search(module.line_text(1)):
                 skip(source, "# adampatch: skip", unreadable=False)

@@ -8,6 +8,7 @@ nothing is changed and the file is refused.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 
 import libcst as cst
@@ -16,6 +17,7 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
 
 _HOLE = "__hole__"
+_NEWLINE = re.compile("\r\n|\r|\n")  # str.splitlines splits at form feeds too
 
 
 class GuardFailed(Exception):
@@ -52,6 +54,8 @@ def unpatched(text: str) -> str:
         module = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
         raise GuardFailed(f"the file does not parse: {error.message}") from error
+    if module.code != text:
+        raise GuardFailed("the file does not survive parsing and printing unchanged")
     return module.visit(_Remover(module)).code
 
 
@@ -101,7 +105,7 @@ class _Editor(cst.CSTTransformer):
         super().__init__()
         self.module = module
         self.targets = targets
-        self.lines = module.code.splitlines()
+        self.lines = _NEWLINE.split(module.code)
         self.blocks: list[str] = []
 
     def visit_IndentedBlock(self, node: cst.IndentedBlock) -> None:

@@ -139,7 +139,7 @@ def test_notebooks_are_named_when_they_mention_adam(tmp_path: Path) -> None:
     (tmp_path / "a.ipynb").write_text('{"source": ["Adam()"]}')
     (tmp_path / "b.ipynb").write_text("{}")
     result = discover([tmp_path])
-    assert (result.sources, result.skipped) == ([], [Skipped("a.ipynb", NOTEBOOK_REASON)])
+    assert (result.sources, result.skipped) == ([], [Skipped("a.ipynb", NOTEBOOK_REASON, unreadable=True)])
 
 
 def test_paths_that_cannot_be_used(tmp_path: Path) -> None:
