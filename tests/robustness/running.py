@@ -56,9 +56,9 @@ class Running:
         text = [path.read_bytes().decode("utf-8") for path in (self.out, self.err)]
         return Done(os.waitstatus_to_exitcode(status), *text)
 
-    def moments(self) -> int:
-        """How many there were, where no moment was asked for."""
-        return int(self.counter.read_text())
+    def moments(self) -> list[tuple[str, str]]:
+        """(call, path) of all there were, where no moment was asked for."""
+        return [(event, path) for event, path in map(str.split, self.counter.read_text().splitlines())]
 
 
 class WarmCommand:

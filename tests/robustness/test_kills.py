@@ -56,7 +56,7 @@ class Project:
         assert running.end().code == 0
         seconds = time.monotonic() - begin
         assert snapshot(root) == (self.after if word == "apply" else self.before)
-        return running.moments(), seconds
+        return len(running.moments()), seconds
 
     def check_every_file_is_whole(self) -> str:
         """Returns how far the writing got."""
@@ -111,6 +111,27 @@ def test_kills_at_the_calls_that_change_the_file_system(project: Project, word: 
         where[project.check_every_file_is_whole()] += 1
         project.check_going_on(("revert",) if number % 3 else ("apply", "revert"))
     assert where["none"] > 2 and where["some"] > 15 and where["all"] > 0, where
+
+
+@pytest.mark.parametrize("word", ["apply", "revert"])
+def test_no_file_is_opened_for_writing_but_temporary_ones(project: Project, word: str) -> None:
+    """Between opening a file and writing to it is a moment that no kill of a test can be sure to hit."""
+    root = project.fresh(word)
+    running = project.command.start(word, root)
+    assert running.end().code == 0
+    opened = [path for event, path in running.moments() if event == "open"]
+    assert len(opened) > FILES
+    assert [path for path in opened if not path.endswith(".adampatch-tmp'")] == []
+
+
+def test_a_killed_revert_leaves_nothing_for_an_apply_that_has_nothing_to_do(project: Project) -> None:
+    left = 0
+    for moment in range(1, 8):
+        project.fresh("revert")
+        project.command("revert", project.root, moment=moment, action="kill")
+        left += len(temporaries(project.root))
+        project.check_going_on(("apply",))
+    assert left > 0
 
 
 @pytest.mark.parametrize("word", ["apply", "revert"])

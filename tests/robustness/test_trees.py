@@ -223,14 +223,14 @@ def test_a_full_disk_at_any_moment_damages_nothing(command: WarmCommand, root: P
     before = snapshot(root)
     measured = command.start("apply", root)
     assert measured.end().code == 0
-    patched = snapshot(root)
+    patched, total = snapshot(root), len(measured.moments())
     assert command("revert", root).code == 0
     codes = set()
-    for moment in range(1, measured.moments() + 1):
+    for moment in range(1, total + 1):
         done = command("apply", root, "--format", "json", moment=moment, action="full")
         codes.add(done.code)
         # Past the last file there is only a directory to be synced, which needs no room.
-        assert done.code in (1, 2) or moment > measured.moments() - 3, (moment, done)
+        assert done.code in (1, 2) or moment > total - 3, (moment, done)
         assert "internal error" not in done.err and "Traceback" not in done.err
         now = snapshot(root)
         for name in (b"healthy.py", b"pkg/a.py"):
@@ -273,14 +273,14 @@ def moments_of_apply(command: WarmCommand, root: Path) -> int:
     running = command.start("apply", root)
     assert running.end().code == 0
     assert command("revert", root).code == 0
-    return running.moments()
+    return len(running.moments())
 
 
 @pytest.mark.parametrize("what", ["removed", "edited", "made a directory"])
 def test_files_that_change_while_apply_is_at_work(command: WarmCommand, root: Path, what: str) -> None:
     (root / "other.py").write_bytes(USE)
     before = snapshot(root)
-    seen = set()
+    seen, lost = set(), 0
     for moment in range(1, moments_of_apply(command, root) + 1, 2):
         running = command.start("apply", root, "--format", "json", moment=moment, action="stop")
         running.until_stopped()
@@ -303,8 +303,7 @@ def test_files_that_change_while_apply_is_at_work(command: WarmCommand, root: Pa
             assert "healthy.py" not in done.document["changed"]
         seen.add((late, done.code))
         if what == "edited":
-            # Nothing can be done about an edit between the last look and the replacement itself.
-            assert path.read_bytes() == b"edited = 1\n" or (not late and done.code == 0)
+            lost += path.read_bytes() != b"edited = 1\n"
         # What came in between is the user's to keep or to throw away.
         if path.is_dir():
             path.rmdir()
@@ -313,6 +312,8 @@ def test_files_that_change_while_apply_is_at_work(command: WarmCommand, root: Pa
         path.write_bytes(USE)
         assert snapshot(root) == before, moment
     assert {(False, 1), (True, 0)} <= seen
+    # Nothing can be done about an edit between the last look and the replacement itself.
+    assert lost <= 1
 
 
 def test_a_file_that_goes_away_before_it_is_read(command: WarmCommand, root: Path) -> None:

@@ -25,15 +25,17 @@ _CAPABILITY_VERSION = 0x20080522
 
 
 def act_at(moment: int | None, action: str, counter: Path) -> None:
-    """Counts the moments of this process in ``counter``; does ``action`` at the ``moment``-th (from 1), and
-    "full" at every one after it as well, save removals: those succeed on a full disk."""
+    """Logs the moments of this process in ``counter`` if ``moment`` is None; else does ``action`` at the
+    ``moment``-th, counted from 1, and "full" at every one after it as well, save removals: those succeed on a
+    full disk."""
     seen = 0
 
-    def passed(event: str) -> None:
+    def passed(event: str, path: object = "") -> None:
         nonlocal seen
         seen += 1
         if moment is None:
-            counter.write_text(str(seen))
+            with counter.open("a") as log:
+                print(event, repr(path), sep="\t", file=log)
         elif seen == moment and action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif seen == moment and action == "stop":
@@ -43,10 +45,10 @@ def act_at(moment: int | None, action: str, counter: Path) -> None:
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & _WRITING
-        if writes and arguments[0] == str(counter):
+        if writes and (arguments[0] == str(counter) or isinstance(arguments[0], int)):
             return
         if writes or event in CHANGING:
-            passed(event)
+            passed(event, arguments[0])
 
     sys.addaudithook(hook)
     # What a process has written outlives its kill: waiting for the disk would only take time.
