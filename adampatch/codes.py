@@ -205,4 +205,11 @@ CODES: dict[str, Code] = {
         "",
         "restart the process",
     ),
+    "AP235": Code(
+        "the file could not be written",
+        "It changed or went away while adampatch was at work, its directory cannot be written, or the disk "
+        "is full. It is as it was; the other files are patched.",
+        "",
+        "remove the cause and run `adampatch apply` again",
+    ),
 }

@@ -11,6 +11,9 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +97,25 @@ def scan_speed() -> tuple[int, float]:
     return result.seen, result.seen / (time.process_time() - begin)
 
 
+def scan_start(rounds: int) -> dict[str, float]:
+    """``adampatch scan`` of one file, as a process, over the import of what it is made of; the contract
+    allows three times."""
+
+    def process(*words: str) -> Callable[[], None]:
+        return lambda: (
+            subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL) and None
+        )
+
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "train.py")
+        script.write_text('import keras\n\nkeras.Model().compile(optimizer="adam")\n')
+        variants = {
+            "imports": process("-c", "import click, gast, libcst"),
+            "scan": process("-m", "adampatch", "scan", str(script)),
+        }
+        return ratios(variants, rounds, 3)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="where the figures go")
@@ -102,6 +124,7 @@ def main() -> None:
     import keras
     import tensorflow as tf
 
+    start = scan_start(options.rounds)["scan"]
     seen, speed = scan_speed()
     tables = {
         "Keras 3 Adam, 1 x 10M": keras3_steps([10_000_000], options.rounds, 3),
@@ -115,8 +138,10 @@ def main() -> None:
     for work, row in tables.items():
         print(f"| {work} | " + " | ".join(f"{row[n]:.2f}" for n in names) + " |")
     print(f"\nscan of Keras' sources, cold: {seen} files, {speed:.0f} files per CPU second")
+    print(f"scan of one file, as a process: {start:.2f} of `import click, gast, libcst` (at most 3)")
     options.json.parent.mkdir(parents=True, exist_ok=True)
-    figures = {"machine": machine, "ratios": tables, "scan": {"files": seen, "files_per_cpu_second": speed}}
+    scan = {"files": seen, "files_per_cpu_second": speed, "one_file_over_imports": start}
+    figures = {"machine": machine, "ratios": tables, "scan": scan}
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 

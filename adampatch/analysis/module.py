@@ -38,8 +38,10 @@ class Module:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # invalid escapes in users' strings
                 tree = gast.ast_to_gast(ast.parse(text))
-        except (ValueError, RecursionError, MemoryError) as error:
+        except ValueError as error:
             raise SyntaxError(str(error)) from error
+        except (RecursionError, MemoryError) as error:
+            raise SyntaxError("the code is nested too deeply to be followed") from error
         module = cls(path, text, tree, package)
         module._collect(tree.body)
         return module

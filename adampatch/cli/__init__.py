@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 
@@ -54,6 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
     """The entry point. Bad input ends with ``error: ...`` and exit code 2, without a
     traceback unless ``--debug`` is among the arguments."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # as stderr does: a name that the terminal cannot write is escaped and stops nothing
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(args=given, prog_name="adampatch", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)

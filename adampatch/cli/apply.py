@@ -65,8 +65,7 @@ def command(
         else:
             applying.write(outcome)
     document = as_document(outcome.scan, schema="adampatch/apply/1", patchable="patched")
-    failed = {path for path, _ in outcome.failed}
-    document["changed"] = [path for path in changed if path not in failed]
+    document["changed"] = changed = changed if outcome.written is None else outcome.written
     document["runtime_module"] = "_adampatch"
     document["files"]["skipped"] += [{"path": p, "reason": r} for p, r in outcome.failed]
     if style == "json":

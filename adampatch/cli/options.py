@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,7 +44,11 @@ def paths(function: F) -> F:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    if sys.stdout.encoding.lower().replace("-", "") != "utf8":
+        text = json.dumps(document, indent=1)
+    # A file name that is no UTF-8 comes as lone surrogates, which only JSON's own escapes can say.
+    click.echo(_SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
 
 
 def note(text: str) -> None:

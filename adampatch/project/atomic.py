@@ -7,6 +7,7 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from adampatch.errors import AdampatchError
@@ -15,12 +16,18 @@ from adampatch.errors import AdampatchError
 TEMPORARY_SUFFIX = ".adampatch-tmp"
 
 
-def replace_file(path: str | os.PathLike[str], data: bytes, mode: int | None = None) -> None:
+def replace_file(
+    path: str | os.PathLike[str],
+    data: bytes,
+    mode: int | None = None,
+    last_look: Callable[[], object] | None = None,
+) -> None:
     """Gives the file at `path` the content `data`, atomically, and waits until it is on the disk.
 
     Mode bits and, where the system allows it, owner and group are those of the file that was there; a
     new file gets `mode`, or what the umask says. A symbolic link stays and its target is replaced. A
-    read-only file is replaced and stays read-only. Parent directories must exist.
+    read-only file is replaced and stays read-only. Parent directories must exist. `last_look` is called when
+    only the replacement itself is left to be done; what it raises leaves the file as it was.
 
     Raises `AdampatchError` where the directory cannot be written; the file is then as it was.
     """
@@ -32,7 +39,8 @@ def replace_file(path: str | os.PathLike[str], data: bytes, mode: int | None = N
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
-        descriptor, name = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{target.name[:100]}.", target.parent)
+        # Names are short in characters and may be long in bytes: a file system takes 255 of these.
+        descriptor, name = tempfile.mkstemp(TEMPORARY_SUFFIX, f".{target.name[:50]}.", target.parent)
     except OSError as error:
         raise _unwritable(path, error) from error
     try:
@@ -41,6 +49,8 @@ def replace_file(path: str | os.PathLike[str], data: bytes, mode: int | None = N
             file.flush()
             _take_over(file.fileno(), name, before, mode)
             os.fsync(file.fileno())
+        if last_look is not None:
+            last_look()
         os.replace(name, target)
     except BaseException as error:
         with contextlib.suppress(OSError):

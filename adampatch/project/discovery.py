@@ -24,6 +24,7 @@ from adampatch.project.settings import Settings
 
 PYTHON_SUFFIXES = (".py", ".pyw")
 NOTEBOOK_SUFFIX = ".ipynb"
+LINK_REASON = "is a symbolic link that leaves the root; name its target itself"
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Something that was left alone although it may matter; `path` is relative to the root, with "/"."""
+    """Something that was left alone although it may matter; `path` is relative to the root, with "/".
+
+    unreadable: it holds, or may hold, Adam code that could not be read.
+    """
 
     path: str
     reason: str
+    unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,12 @@ def discover(paths: Sequence[str | os.PathLike[str]], exclude: Sequence[str] = (
     """
     arguments = [Path(os.path.abspath(path)) for path in paths]
     for given, argument in zip(paths, arguments, strict=True):
-        _check_argument(given, argument)
+        try:
+            _check_argument(given, argument)
+        except OSError as error:
+            raise AdampatchError(
+                given, f"cannot be looked at ({error.strerror}); make the directories above it readable"
+            ) from error
     if not arguments:
         raise AdampatchError(None, "no PATH was given; name a file or a directory")
     root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in arguments]))
@@ -155,7 +165,7 @@ class _Search:
             self.files[relative] = path
         elif not os.path.realpath(path).startswith(with_separator(Path(self.real_root))):
             if _mentions_adam(path):
-                self.skipped[relative] = "is a symbolic link that leaves the root; name its target itself"
+                self.skipped[relative] = LINK_REASON
         else:
             self.links[relative] = path
 
@@ -169,7 +179,10 @@ class _Search:
         return Discovery(
             self.root,
             [Source(Path(path), relative) for relative, path in sorted(self.files.items())],
-            [Skipped(relative, reason) for relative, reason in sorted(self.skipped.items())],
+            [
+                Skipped(relative, reason, reason != LINK_REASON)
+                for relative, reason in sorted(self.skipped.items())
+            ],
             settings,
         )
 

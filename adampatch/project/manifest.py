@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from adampatch.errors import AdampatchError
-from adampatch.project.atomic import replace_file, sync_directory
+from adampatch.project.atomic import replace_file, sweep_temporaries, sync_directory
 
 DIRECTORY = ".adampatch"
 SCHEMA_NAME = "adampatch/manifest/"
@@ -137,6 +137,14 @@ class Manifest:
         make_directories(path.parent)
         replace_file(path, data)
 
+    def sweep(self) -> None:
+        """Removes the temporary files that killed commands left beside the files and in `.adampatch/`."""
+        known = (self.target(relative) for relative in (*self.files, *self.runtime))
+        # Where a file is a link, its temporary file is made beside what it leads to.
+        beside = {os.path.dirname(os.path.realpath(path)) for path in known}
+        for directory in sorted(beside | {path for path, _, _ in os.walk(self.root / DIRECTORY)}):
+            sweep_temporaries(Path(directory))
+
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
@@ -173,27 +181,52 @@ def locked(root: Path) -> Iterator[None]:
     the file system refuses them, there is none. Raises `AdampatchError` where another process holds it.
     """
     directory = root / DIRECTORY
-    make_directories(directory)
-    ignore = directory / ".gitignore"
-    if not ignore.exists():
-        replace_file(ignore, b"*\n")
+    descriptor = _open_locked(directory)
+    try:
+        ignore = directory / ".gitignore"
+        if not ignore.exists():
+            try:
+                replace_file(ignore, b"*\n")
+            except AdampatchError:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+                raise
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open_locked(directory: Path) -> int | None:
+    """A descriptor that holds the lock on `directory`, which is made; None where there are no locks."""
     try:
         import fcntl
     except ImportError:
-        yield
-        return
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
+        make_directories(directory)
+        return None
+    while True:
+        make_directories(directory)
+        try:
+            descriptor = os.open(directory, os.O_RDONLY)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise AdampatchError(
+                directory, f"cannot be opened ({error.strerror}); make it readable"
+            ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            os.close(descriptor)
             raise AdampatchError(
                 directory, "another adampatch is at work here; wait until it is done and run again"
             ) from error
         except OSError:
-            pass
-        yield
-    finally:
+            return descriptor
+        # A revert that ended meanwhile took the directory along: a lock on that keeps nobody out.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), os.stat(directory)):
+                return descriptor
         os.close(descriptor)
 
 

@@ -50,6 +50,8 @@ def mentions_adam(data: bytes, extra_names: frozenset[bytes] = frozenset()) -> b
     not contain "adam"); they are matched exactly, case included.
     """
     lowered = data.lower()
+    if b"\0" in lowered:  # UTF-16 and UTF-32 say "a\0d\0a\0m"
+        lowered = lowered.replace(b"\0", b"")
     if any(word in lowered for word in WORDS) or _LAMB.search(lowered) is not None:
         return True
     return any(name in data for name in extra_names)

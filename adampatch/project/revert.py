@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adampatch.errors import AdampatchError
-from adampatch.project.atomic import replace_file, sweep_temporaries, sync_directory
+from adampatch.project.atomic import replace_file, sync_directory
 from adampatch.project.manifest import (
     DIRECTORY,
     FileEntry,
@@ -194,11 +194,10 @@ class _Revert:
 
     def _tidy(self) -> None:
         """Temporary files of killed runs, and what the manifest need no longer know."""
-        known = [*self.manifest.files, *self.manifest.runtime]
-        for directory in sorted({self.manifest.target(relative).parent for relative in known}):
-            sweep_temporaries(directory)
+        self.manifest.sweep()
         if not self.report.refused:
             return
+        known = [*self.manifest.files, *self.manifest.runtime]
         keep = {relative for relative, _ in self.report.refused} | set(self.report.kept_runtime)
         self.manifest.files = {name: entry for name, entry in self.manifest.files.items() if name in keep}
         self.manifest.runtime = {name: entry for name, entry in self.manifest.runtime.items() if name in keep}

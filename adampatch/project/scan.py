@@ -60,7 +60,7 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
     file that cannot be read or parsed is named in ``skipped`` and stops nothing."""
     found = discover(paths, exclude)
     skipped = [(s.path, s.reason) for s in found.skipped]
-    unreadable: list[str] = []
+    unreadable = [s.path for s in found.skipped if s.unreadable]
     result = Scan(found.root, len(found.sources), [], skipped, unreadable)
     todo = [source for source in found.sources if source.path.name != _RUNTIME_FILE]
     names: frozenset[bytes] = frozenset()
@@ -120,6 +120,8 @@ def _read(
             skip(source, error.reason)
         except SyntaxError as error:
             skip(source, f"does not parse as Python 3: {_where(error)}")
+        except Exception as error:  # a bug of ours stops this file, never the others
+            skip(source, f"internal error ({type(error).__name__}: {error}); please report it")
         else:
             notebook = text if isinstance(text, Notebook) else None
             if _SKIP.search(notebook.first_line if notebook else module.line_text(1)):

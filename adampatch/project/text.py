@@ -15,6 +15,13 @@ _NEWLINE = re.compile(rb"\r\n|\r|\n")
 # PEP 263; `tokenize.detect_encoding` is not used because it takes a lone CR for part of the line and
 # rejects a Latin-1 cookie line that itself holds a Latin-1 character, both of which Python accepts.
 _COOKIE = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)")
+# The longer ones first: UTF-32's starts as UTF-16's does.
+_WIDE = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 _BLANK = re.compile(rb"^[ \t\f]*(?:#|$)")
 
 
@@ -63,6 +70,9 @@ class SourceText:
         that are not of the encoding, or an encoding that would not give the same bytes back.
         """
         path = Path(path)
+        for start, name in _WIDE:
+            if data.startswith(start):
+                raise Unreadable(path, f"is {name}, which Python does not read; save it as UTF-8")
         nul = data.find(b"\0")
         if nul >= 0:
             raise Unreadable(_at(path, data, nul), "holds a NUL byte, so it is not Python source; left alone")

@@ -8,6 +8,7 @@ nothing is changed and the file is refused.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 
 import libcst as cst
@@ -16,6 +17,7 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
 
 _HOLE = "__hole__"
+_NEWLINE = re.compile("\r\n|\r|\n")  # str.splitlines splits at form feeds too
 
 
 class GuardFailed(Exception):
@@ -103,7 +105,7 @@ class _Editor(cst.CSTTransformer):
         super().__init__()
         self.module = module
         self.targets = targets
-        self.lines = module.code.splitlines()
+        self.lines = _NEWLINE.split(module.code)
         self.blocks: list[str] = []
 
     def visit_IndentedBlock(self, node: cst.IndentedBlock) -> None:
