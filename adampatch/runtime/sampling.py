@@ -70,6 +70,7 @@ class Store(object):
         counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
         full: the effective rate, of the variable's shape and dtype; None unless emit="tensor".
         elements: int, elements of the model variable.
+        alone: int64 variable, the updates that were not ended by a flush; None before one.
     """
 
     def __init__(self, shape, dtype, key, full):
@@ -80,6 +81,7 @@ class Store(object):
         name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
         self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
         self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
+        self.alone = None
         self.full = None
         if full:
             filler = np.full(shape, np.nan, np.float32)
@@ -172,15 +174,15 @@ def _learning_rate(optimizer):
     return tf.constant(np.nan, tf.float64)
 
 
-def _step_number(optimizer, record):
+def _step_number(optimizer, updates, counted):
+    """Number of the update from 1; `counted` where the optimizer has counted it already."""
     iterations = getattr(optimizer, "iterations", None)
     if iterations is None:
-        return record.updates + 1
-    counted = getattr(type(optimizer), "__adampatch_counted__", False)
+        return updates + 1
     return tf.cast(tf.convert_to_tensor(iterations), tf.int64) + (0 if counted else 1)
 
 
-def _take_all(optimizer, record, samples):
+def _take_all(optimizer, record, samples, updates, counted):
     for identity, sample in samples.items():
         _take(sample, record.stores[identity])
     alpha = tf.constant(np.nan, tf.float64)
@@ -191,7 +193,7 @@ def _take_all(optimizer, record, samples):
                 alpha = _float64(value)
                 break
     record.scalars[0].assign(tf.stack([_learning_rate(optimizer), alpha]))
-    record.scalars[1].assign(_step_number(optimizer, record))
+    record.scalars[1].assign(_step_number(optimizer, updates, counted))
 
 
 @worlds.do_not_convert
@@ -225,26 +227,46 @@ def _flush_eager(optimizer, record, samples):
     if was_due and samples:
         for identity, sample in samples.items():
             _store(record, identity, sample)
-        _take_all(optimizer, record, samples)
+        _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
     record.updates.assign_add(1)
+
+
+def _counted(optimizer):
+    return getattr(type(optimizer), "__adampatch_counted__", False)
 
 
 def _flush_function(optimizer, record, samples):
     _counter(record)
     for identity, sample in samples.items():
         _store(record, identity, sample)
+    _take_if_due(optimizer, record, samples, record.updates, _counted(optimizer))
+
+
+def _take_if_due(optimizer, record, samples, updates, counted):
+    """Takes the samples on every `every`th call, counted by the variable `updates`."""
     every = record.settings.every
     if every == 1:
-        _take_all(optimizer, record, samples)
+        _take_all(optimizer, record, samples, updates, counted)
     else:
 
         def take():
-            _take_all(optimizer, record, samples)
+            _take_all(optimizer, record, samples, updates, counted)
             return tf.constant(True)
 
-        tf.cond(
-            tf.equal(tf.math.floormod(record.updates.read_value(), every), 0),
-            take,
-            lambda: tf.constant(False),
-        )
-    record.updates.assign_add(1)
+        due = tf.equal(tf.math.floormod(updates.read_value(), every), 0)
+        tf.cond(due, take, lambda: tf.constant(False))
+    updates.assign_add(1)
+
+
+@worlds.do_not_convert
+def take_alone(optimizer, record, identity, sample):
+    """Takes the sample of one variable where it is made, for updates that no flush ends.
+
+    Each variable then counts its own updates, and has a `tf.cond` of its own.
+    """
+    _counter(record)
+    store = _store(record, identity, sample)
+    with record.lock:
+        if store.alone is None:
+            store.alone = worlds.hidden_variable(np.int64(0), tf.int64, "alone")
+    _take_if_due(optimizer, record, {identity: sample}, store.alone, False)
