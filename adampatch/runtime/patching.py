@@ -33,6 +33,11 @@ _NAME_TABLES = (
     ("keras.src.saving.object_registration", "_GLOBAL_CUSTOM_NAMES"),
     ("tf_keras.src.saving.object_registration", "_GLOBAL_CUSTOM_NAMES"),
 )
+# What TensorFlow's own export leaves on a class, and reads there alone, for the same purpose.
+_EXPORT_NAMES = (
+    "_keras_api_names", "_keras_api_names_v1", "_tf_api_names", "_tf_api_names_v1",
+    "_tf_deprecated_api_names",
+)  # fmt: skip
 
 
 def patched(binding, x, given, keras=None):
@@ -74,10 +79,10 @@ def _patched_instance(binding, optimizer, given):
             if len(parts) == 1 or not _may_stay(part, error):
                 raise
     if not found:
+        wrapped = ", ".join(_name(type(part)) for part in parts[1:])
         raise ValueError(
-            "adampatch: neither {} nor what it wraps ({}) has an Adam-family update; nothing to patch. {}".format(
-                _name(type(optimizer)), ", ".join(_name(type(part)) for part in parts[1:]), _SCOPE
-            )
+            "adampatch: neither {} nor what it wraps ({}) has an Adam-family update; "
+            "nothing to patch. {}".format(_name(type(optimizer)), wrapped, _SCOPE)
         )
     for part, _ in found:
         records.give(part, given)
@@ -189,6 +194,11 @@ def _build(binding, cls):
             "__reduce_ex__": _reduce_instance,
         },
     )
+    for name in _EXPORT_NAMES:
+        if name in cls.__dict__:
+            setattr(final, name, cls.__dict__[name])
+    if callable(getattr(cls, "__deepcopy__", None)):
+        final.__deepcopy__ = _deepcopy_by(final)
     for module, table in _NAME_TABLES:
         names = getattr(sys.modules.get(module), table, None)
         if names is not None and cls in names:
@@ -224,6 +234,17 @@ def _reduce_instance(self, protocol):
         return stock
     remade = (type(self).__adampatch_binding__, records.given(self), stock[0], stock[1])
     return (_remake,) + (remade,) + tuple(stock[2:])
+
+
+def _deepcopy_by(final):
+    """A `__deepcopy__` of the class's own does not ask `__reduce_ex__`, which hands settings on."""
+
+    def __deepcopy__(self, memo):
+        again = super(final, self).__deepcopy__(memo)
+        records.give(again, records.given(self))
+        return again
+
+    return __deepcopy__
 
 
 def _final_of(cls):
