@@ -52,6 +52,8 @@ def observed(binding, cls):
             record.abandon()
             raise
         if record.leave(graph):
+            if not record.reached:
+                _warn_unreached(record, kwargs.get("grads_and_vars", args[0] if args else None))
             binding.end(self)
         return out
 
@@ -62,6 +64,19 @@ def observed(binding, cls):
     ending.autograph_info__ = {}  # ours is not to be converted; what it calls is, see `_as_called`
     setattr(cls, name, ending)
     return cls
+
+
+def _warn_unreached(record, pairs):
+    """The one sign that a class overrides the patched methods without calling them."""
+    if (record.silent and not record.settings.rules) or (isinstance(pairs, (list, tuple)) and not pairs):
+        return
+    records.warn_once(
+        ("unreached", record.optimizer_name),
+        "an update of {} ended and came to nothing that is patched: its rates are neither seen nor "
+        "bounded. Something replaces the update method of the class that was patched.".format(
+            record.optimizer_name
+        ),
+    )
 
 
 def _current_graph():

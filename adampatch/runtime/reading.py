@@ -116,8 +116,9 @@ def snapshot(optimizer):
 
     Returns {"step", "lr", "alpha", "variables": {path: {...}}}, copies, Python numbers:
     `step` counts optimizer updates from 1; `lr` and `alpha` are None where the code does not
-    show them, or where a wrapper holds optimizers that differ in them; per variable `rate_min`, `_p05`, `_p25`, `_p50`, `_p75`, `_p95`, `_max` of the
-    effective rate over a strided sample of at most 4096 elements, the same with the suffix
+    show them, or where a wrapper holds optimizers that differ in them; per variable
+    `rate_min`, `_p05`, `_p25`, `_p50`, `_p75`, `_p95`, `_max` of the effective rate over a
+    strided sample of at most 4096 elements, the same with the suffix
     `_active` over the elements whose direction is not 0, and exact over all elements
     `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`;
     where an update touches some rows only, shares are of the touched elements.

@@ -133,6 +133,7 @@ class Record(object):
         scalars: variables (float64 [2]: lr, alpha; int64 []: step) or None.
         due: in eager, whether the update now running is sampled; None between updates.
         unsampled: words saying why updates ran that cannot be sampled, or None.
+        reached: whether a patched site of this optimizer was ever come to.
         group: the Group of optimizers patched together, or None.
     """
 
@@ -152,6 +153,7 @@ class Record(object):
         self.scalars = None
         self.due = None
         self.unsampled = None
+        self.reached = False
         self.group = None
         self._open = []
 

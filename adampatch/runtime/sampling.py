@@ -17,20 +17,40 @@ def _cell(value):
     return (lambda: value).__closure__[0]  # types.CellType is Python 3.8
 
 
-def freeze(thunk):
+def freeze(thunk, change=lambda value: value):
     """A copy of `thunk` whose closure no longer follows the rebinding of its names.
 
-    Closures bind late, and the flush runs when the loop that made them is done.
+    Closures bind late, and the flush runs when the loop that made them is done. `change` is
+    a function of each value that is closed over.
     """
     if not isinstance(thunk, types.FunctionType) or not thunk.__closure__:
         return thunk
     try:
-        cells = tuple(_cell(cell.cell_contents) for cell in thunk.__closure__)
+        cells = tuple(_cell(change(cell.cell_contents)) for cell in thunk.__closure__)
     except ValueError:  # an empty cell: nothing to freeze yet
         return thunk
     frozen = types.FunctionType(thunk.__code__, thunk.__globals__, thunk.__name__, thunk.__defaults__, cells)
     frozen.__kwdefaults__ = thunk.__kwdefaults__
     return frozen
+
+
+def _fenced(thunk):
+    """`thunk` over fenced tensors: XLA fuses and rounds what a tensor is made of by who reads it,
+    and that must not change when we do."""
+    fence = worlds.fence()
+    if fence is None:
+        return thunk
+
+    def change(value):
+        if isinstance(value, tf.Tensor):
+            return fence(value)
+        if isinstance(value, dict):
+            return {key: change(part) for key, part in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(change(part) for part in value)
+        return value
+
+    return freeze(thunk, change)
 
 
 class Sample(object):
@@ -142,8 +162,8 @@ def _count(mask):
 
 def _take(sample, store):
     """Writes one sample; elementwise work over the variable, so only on sampled updates."""
-    raw = sample.whole(sample.rate(), np.nan)
-    active = tf.not_equal(sample.whole(sample.direction(), 0), 0)
+    raw = sample.whole(_fenced(sample.rate)(), np.nan)
+    active = tf.not_equal(sample.whole(_fenced(sample.direction)(), 0), 0)
     touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
     if sample.bounded is None:
         effective = raw
@@ -165,13 +185,28 @@ def _float64(value):
     return tf.reshape(tf.cast(tf.convert_to_tensor(value), tf.float64), [])
 
 
-def _learning_rate(optimizer):
+def _learning_rate(optimizer, counted):
+    """The scheduled learning rate of the update now ending; NaN where the code does not show it."""
     for name in ("learning_rate", "_lr_t", "_learning_rate_tensor", "_lr", "lr"):
         value = getattr(optimizer, name, None)
-        if value is not None and not callable(value):
+        if value is None:
+            continue
+        if hasattr(optimizer, "_hyper"):
+            return _learning_rate_v2(optimizer, value, counted)
+        if not callable(value):
             return _float64(value)
-        # A Keras schedule is callable on the step; Keras's property has called it already.
     return tf.constant(np.nan, tf.float64)
+
+
+def _learning_rate_v2(optimizer, value, counted):
+    """OptimizerV2 keeps a schedule, and `decay=`, apart and applies them inside of the update;
+    the properties of the other families have done so already."""
+    before = tf.cast(optimizer.iterations, tf.float32) - (1 if counted else 0)
+    rate = _float64(value(before) if callable(value) else value)
+    decay = getattr(optimizer, "_initial_decay", 0)
+    if not decay or hasattr(optimizer, "_m_cache"):  # Nadam's is of the momentum
+        return rate
+    return rate / (1.0 + _float64(decay) * _float64(before))
 
 
 def _step_number(optimizer, updates, counted):
@@ -188,11 +223,11 @@ def _take_all(optimizer, record, samples, updates, counted):
     alpha = tf.constant(np.nan, tf.float64)
     for sample in samples.values():
         if sample.alpha is not None:
-            value = tf.convert_to_tensor(sample.alpha())
+            value = tf.convert_to_tensor(_fenced(sample.alpha)())
             if value.shape.num_elements() == 1:
                 alpha = _float64(value)
                 break
-    record.scalars[0].assign(tf.stack([_learning_rate(optimizer), alpha]))
+    record.scalars[0].assign(tf.stack([_learning_rate(optimizer, counted), alpha]))
     record.scalars[1].assign(_step_number(optimizer, updates, counted))
 
 
@@ -245,7 +280,7 @@ def _flush_function(optimizer, record, samples):
 def _take_if_due(optimizer, record, samples, updates, counted):
     """Takes the samples on every `every`th call, counted by the variable `updates`."""
     every = record.settings.every
-    if every == 1:
+    if every == 1 and worlds.fence() is None:
         _take_all(optimizer, record, samples, updates, counted)
     else:
 
@@ -253,7 +288,8 @@ def _take_if_due(optimizer, record, samples, updates, counted):
             _take_all(optimizer, record, samples, updates, counted)
             return tf.constant(True)
 
-        due = tf.equal(tf.math.floormod(updates.read_value(), every), 0)
+        # Always true for every == 1, which XLA does not know: a branch keeps our readers apart.
+        due = tf.less_equal(tf.math.floormod(updates.read_value(), max(every, 2)), int(every == 1))
         tf.cond(due, take, lambda: tf.constant(False))
     updates.assign_add(1)
 

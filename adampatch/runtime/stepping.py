@@ -14,6 +14,7 @@ class _Site(object):
 
     def __init__(self, binding, optimizer, variable):
         self.record = records.record_of(optimizer, binding)
+        self.record.reached = True
         self.optimizer = optimizer
         self.identity, self.path = worlds.identify(optimizer, variable)
         if not self.record.checked:
