@@ -34,16 +34,18 @@ def freeze(thunk, change=lambda value: value):
     return frozen
 
 
-def _fenced(thunk):
+def _fenced(thunk, sample):
     """`thunk` over fenced tensors: XLA fuses and rounds what a tensor is made of by who reads it,
     and that must not change when we do."""
-    fence = worlds.fence()
+    fence = None if sample.rows is not None else worlds.fence()
     if fence is None:
         return thunk
 
     def change(value):
         if isinstance(value, tf.Tensor):
-            return fence(value)
+            # XLA has no wall for a size known only as it runs, as of rows without their doubles.
+            whole = value.shape.is_fully_defined() and value.shape.as_list() in ([], sample.shape)
+            return fence(value) if whole else value
         if isinstance(value, dict):
             return {key: change(part) for key, part in value.items()}
         if type(value) in (list, tuple):
@@ -162,8 +164,8 @@ def _count(mask):
 
 def _take(sample, store):
     """Writes one sample; elementwise work over the variable, so only on sampled updates."""
-    raw = sample.whole(_fenced(sample.rate)(), np.nan)
-    active = tf.not_equal(sample.whole(_fenced(sample.direction)(), 0), 0)
+    raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
+    active = tf.not_equal(sample.whole(_fenced(sample.direction, sample)(), 0), 0)
     touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
     if sample.bounded is None:
         effective = raw
@@ -223,7 +225,7 @@ def _take_all(optimizer, record, samples, updates, counted):
     alpha = tf.constant(np.nan, tf.float64)
     for sample in samples.values():
         if sample.alpha is not None:
-            value = tf.convert_to_tensor(_fenced(sample.alpha)())
+            value = tf.convert_to_tensor(_fenced(sample.alpha, sample)())
             if value.shape.num_elements() == 1:
                 alpha = _float64(value)
                 break
