@@ -5,7 +5,7 @@ Touches only the class it decorates; no TensorFlow until an update ends.
 
 import functools
 
-from adampatch.runtime import records
+from adampatch.runtime import records, wrappers
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
 # `_backend_update_step` inside `cond` when it accumulates gradients, so the flush hangs there.
@@ -52,7 +52,7 @@ def observed(binding, cls):
             record.abandon()
             raise
         if record.leave(graph):
-            if not record.reached:
+            if not record.reached and not wrappers.held(self):  # else what it holds may do the work
                 _warn_unreached(record, kwargs.get("grads_and_vars", args[0] if args else None))
             binding.end(self)
         return out
