@@ -5,7 +5,7 @@ Touches only the class it decorates; no TensorFlow until an update ends.
 
 import functools
 
-from adampatch.runtime import records
+from adampatch.runtime import records, wrappers
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
 # `_backend_update_step` inside `cond` when it accumulates gradients, so the flush hangs there.
@@ -43,23 +43,46 @@ def observed(binding, cls):
             args, kwargs = _check_pairs(record, args, kwargs)
         else:
             _check_listed(record, self)
-        record.enter()
+        graph = _current_graph()
+        record.enter(graph)
         try:
             out = call(self, args, kwargs)
         except BaseException:
-            record.leave()
+            record.leave(graph)
             record.abandon()
             raise
-        if record.leave():
+        if record.leave(graph):
+            if not record.reached and not wrappers.held(self):  # else what it holds may do the work
+                _warn_unreached(record, kwargs.get("grads_and_vars", args[0] if args else None))
             binding.end(self)
         return out
 
     _check_at_build(binding, cls)
+    _check_at_slots(binding, cls)
     _show_to_saved_models(binding, cls)
     ending.__adampatch_end__ = binding
     ending.autograph_info__ = {}  # ours is not to be converted; what it calls is, see `_as_called`
     setattr(cls, name, ending)
     return cls
+
+
+def _warn_unreached(record, pairs):
+    """The one sign that a class overrides the patched methods without calling them."""
+    if (record.silent and not record.settings.rules) or (isinstance(pairs, (list, tuple)) and not pairs):
+        return
+    records.warn_once(
+        ("unreached", record.optimizer_name),
+        "an update of {} ended and came to nothing that is patched: its rates are neither seen nor "
+        "bounded. Something replaces the update method of the class that was patched.".format(
+            record.optimizer_name
+        ),
+    )
+
+
+def _current_graph():
+    from adampatch.runtime import worlds
+
+    return worlds.current_graph()
 
 
 def _check_at_build(binding, cls):
@@ -77,6 +100,24 @@ def _check_at_build(binding, cls):
 
     build.autograph_info__ = {}
     cls.build = build
+
+
+def _check_at_slots(binding, cls):
+    """A wrapper may never call `apply_gradients` of what it wraps, but makes its slots."""
+    if not callable(getattr(cls, "_create_all_weights", None)):
+        return  # a tf.train.Optimizer makes slots for one loss at a time
+    own = cls.__dict__.get("_create_slots")
+
+    @functools.wraps(cls._create_slots)
+    def _create_slots(self, var_list):
+        from adampatch.runtime import worlds
+
+        records.record_of(self, binding).check([worlds.path_of(variable) for variable in var_list])
+        call = own.__get__(self, cls) if own is not None else super(cls, self)._create_slots
+        return call(var_list)
+
+    _create_slots.autograph_info__ = {}
+    cls._create_slots = _create_slots
 
 
 def _show_to_saved_models(binding, cls):

@@ -9,7 +9,7 @@ import copyreg
 import sys
 import threading
 
-from adampatch.runtime import records
+from adampatch.runtime import records, wrappers
 
 _LOCK = threading.RLock()
 _CLASSES = {}  # (binding, stock class) -> patched class
@@ -22,6 +22,10 @@ _FRAME_MODULES = (
     "keras.src.optimizers.optimizer", "tensorflow.python.trackable", "tensorflow.python.training.tracking",
     "tensorflow.python.training.optimizer", "tensorflow.python.checkpoint", "tensorflow.python.util",
 )  # fmt: skip
+_SCOPE = (
+    "RMSprop and the like are not in the default scope; a wrapper (loss scaling, Lookahead) is patched as "
+    "an instance, patched(Wrapper(optimizer))"
+)
 # Where each Keras keeps the name a class is serialised under.
 _NAME_TABLES = (
     ("keras.src.api_export", "REGISTERED_OBJS_TO_NAMES"),
@@ -29,10 +33,11 @@ _NAME_TABLES = (
     ("keras.src.saving.object_registration", "_GLOBAL_CUSTOM_NAMES"),
     ("tf_keras.src.saving.object_registration", "_GLOBAL_CUSTOM_NAMES"),
 )
-
-
-class _NothingToPatch(ValueError):
-    """What is to be patched holds no update that could be."""
+# What TensorFlow's own export leaves on a class, and reads there alone, for the same purpose.
+_EXPORT_NAMES = (
+    "_keras_api_names", "_keras_api_names_v1", "_tf_api_names", "_tf_api_names_v1",
+    "_tf_deprecated_api_names",
+)  # fmt: skip
 
 
 def patched(binding, x, given, keras=None, strict=True):
@@ -45,7 +50,7 @@ def patched(binding, x, given, keras=None, strict=True):
         if isinstance(x, (str, dict)):
             made = _from_keras(x, keras) if strict else _from_keras_or_none(x, keras)
         return _patched_instance(binding, made, given)
-    except _NothingToPatch:
+    except Unpatchable:
         if strict:
             raise
         return x
@@ -68,17 +73,45 @@ def _from_keras(identifier, keras):
     return keras.optimizers.get(copy.deepcopy(identifier))
 
 
+class Unpatchable(ValueError):
+    """A class that stays as it is; `code` AP2xx, None where it has no update to patch."""
+
+    def __init__(self, code, message):
+        super(Unpatchable, self).__init__(message)
+        self.code = code
+
+
 def _patched_instance(binding, optimizer, given):
-    inner = getattr(optimizer, "inner_optimizer", None)
-    if inner is not None:  # a wrapper: what it wraps is what updates
-        _patched_instance(binding, inner, given)
-        return optimizer
-    cls = _patched_class(binding, type(optimizer))
-    records.give(optimizer, given)
-    if cls is not type(optimizer):
-        # Keras tracks attributes; this is none.
-        object.__setattr__(optimizer, "__class__", cls)
+    # A wrapper is opened: what it holds is what updates. All or nothing is switched.
+    parts = wrappers.opened(optimizer)
+    found = []
+    for part in parts:
+        try:
+            found.append((part, _patched_class(binding, type(part))))
+        except Unpatchable as error:
+            if len(parts) == 1 or not _may_stay(part, error):
+                raise
+    if not found:
+        wrapped = ", ".join(_name(type(part)) for part in parts[1:])
+        raise Unpatchable(
+            None,
+            "adampatch: neither {} nor what it wraps ({}) has an Adam-family update; "
+            "nothing to patch. {}".format(_name(type(optimizer)), wrapped, _SCOPE),
+        )
+    for part, _ in found:
+        records.give(part, given)
+    records.join([part for part, _ in found])
+    for part, cls in found:
+        if cls is not type(part):
+            # Keras tracks attributes; this is none.
+            object.__setattr__(part, "__class__", cls)
     return optimizer
+
+
+def _may_stay(part, error):
+    """Whether `part` of what is patched together may stay stock: it has no update of its own,
+    or is a wrapper whose class has no source that would show one."""
+    return error.code is None or (error.code == "AP230" and bool(wrappers.held(part)))
 
 
 def _patched_class(binding, cls):
@@ -126,10 +159,11 @@ def _rewritten(binding, cls):
         try:
             methods = live.rewritten_methods(owner, binding)
         except live.Refused as refused:
-            raise _NothingToPatch(
+            raise Unpatchable(
+                refused.code,
                 "adampatch: {} cannot be patched: {}: {}; `adampatch explain {}` says more".format(
                     _name(owner), refused.code, refused.reason, refused.code
-                )
+                ),
             )
         if methods:
             out.append((owner, methods))
@@ -146,9 +180,8 @@ def _build(binding, cls):
         return cls
     rewritten = _rewritten(binding, cls)
     if not rewritten:
-        raise _NothingToPatch(
-            "adampatch: {} has no Adam-family update; nothing to patch (RMSprop and the like are not in "
-            "the default scope, and wrappers are patched through the optimizer they wrap)".format(_name(cls))
+        raise Unpatchable(
+            None, "adampatch: {} has no Adam-family update; nothing to patch. {}".format(_name(cls), _SCOPE)
         )
     meta = _metaclass(type(cls))
     owners = [
@@ -175,6 +208,11 @@ def _build(binding, cls):
             "__reduce_ex__": _reduce_instance,
         },
     )
+    for name in _EXPORT_NAMES:
+        if name in cls.__dict__:
+            setattr(final, name, cls.__dict__[name])
+    if callable(getattr(cls, "__deepcopy__", None)):
+        final.__deepcopy__ = _deepcopy_by(final)
     for module, table in _NAME_TABLES:
         names = getattr(sys.modules.get(module), table, None)
         if names is not None and cls in names:
@@ -210,6 +248,17 @@ def _reduce_instance(self, protocol):
         return stock
     remade = (type(self).__adampatch_binding__, records.given(self), stock[0], stock[1])
     return (_remake,) + (remade,) + tuple(stock[2:])
+
+
+def _deepcopy_by(final):
+    """A `__deepcopy__` of the class's own does not ask `__reduce_ex__`, which hands settings on."""
+
+    def __deepcopy__(self, memo):
+        again = super(final, self).__deepcopy__(memo)
+        records.give(again, records.given(self))
+        return again
+
+    return __deepcopy__
 
 
 def _final_of(cls):

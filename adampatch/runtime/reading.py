@@ -5,7 +5,7 @@ Reads variables of ours; writes nothing.
 
 import numpy as np
 
-from adampatch.runtime import records
+from adampatch.runtime import records, wrappers
 from adampatch.runtime.settings import NotYetAvailable
 
 PERCENTILES = (
@@ -14,24 +14,25 @@ PERCENTILES = (
 )  # fmt: skip
 
 
-def _innermost(optimizer):
-    """The optimizer that updates, below wrappers such as a loss scale."""
-    seen = set()
-    while id(optimizer) not in seen:
-        seen.add(id(optimizer))
-        inner = getattr(optimizer, "inner_optimizer", None)
-        if inner is None or records.find(optimizer):
-            break
-        optimizer = inner
-    return optimizer
-
-
 def _records(optimizer):
-    return records.find(_innermost(optimizer))
+    """Of the optimizer and of all that it wraps."""
+    return [record for part in wrappers.opened(optimizer) for record in records.find(part)]
 
 
 def _is_patched(optimizer):
-    return getattr(type(optimizer), "__adampatch_observed__", False)
+    return any(
+        getattr(type(part), "__adampatch_observed__", False) or records.find(part)
+        for part in wrappers.opened(optimizer)
+    )
+
+
+def _put(out, key, value):
+    """Several optimizers in one wrapper may name their variables alike: the second is key#2."""
+    name, n = key, 1
+    while name in out:
+        n += 1
+        name = "{}#{}".format(key, n)
+    out[name] = value
 
 
 def _in_graph(optimizer):
@@ -45,7 +46,7 @@ def _in_graph(optimizer):
 
 
 def _unavailable(optimizer, what, fix):
-    if not records.find(_innermost(optimizer)) and not _is_patched(_innermost(optimizer)):
+    if not _is_patched(optimizer):
         fix = "it is no patched optimizer; pass the optimizer through adampatch.patched() before training"
     return NotYetAvailable(
         "adampatch: {} of {}: {}.{}".format(what, type(optimizer).__name__, fix, _in_graph(optimizer))
@@ -66,7 +67,7 @@ def effective_rates(optimizer):
     for record in found:
         for store in list(record.stores.values()):
             if store.full is not None:
-                out[store.key] = np.array(store.full.numpy())
+                _put(out, store.key, np.array(store.full.numpy()))
     if out:
         return out
     if found and all(record.settings.emit != "tensor" for record in found):
@@ -115,8 +116,9 @@ def snapshot(optimizer):
 
     Returns {"step", "lr", "alpha", "variables": {path: {...}}}, copies, Python numbers:
     `step` counts optimizer updates from 1; `lr` and `alpha` are None where the code does not
-    show them; per variable `rate_min`, `_p05`, `_p25`, `_p50`, `_p75`, `_p95`, `_max` of the
-    effective rate over a strided sample of at most 4096 elements, the same with the suffix
+    show them, or where a wrapper holds optimizers that differ in them; per variable
+    `rate_min`, `_p05`, `_p25`, `_p50`, `_p75`, `_p95`, `_max` of the effective rate over a
+    strided sample of at most 4096 elements, the same with the suffix
     `_active` over the elements whose direction is not 0, and exact over all elements
     `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`;
     where an update touches some rows only, shares are of the touched elements.
@@ -135,8 +137,12 @@ def snapshot(optimizer):
         lr, alpha = (_plain(value) for value in record.scalars[0].numpy())
         if out is None:
             out = {"step": step, "lr": lr, "alpha": alpha, "variables": {}}
+        else:  # several optimizers in one wrapper
+            out["step"] = max(out["step"], step)
+            out["lr"] = lr if out["lr"] == lr else None
+            out["alpha"] = alpha if out["alpha"] == alpha else None
         for store in list(record.stores.values()):
-            out["variables"][store.key] = _describe(store)
+            _put(out["variables"], store.key, _describe(store))
     if out is not None:
         return out
     if found and all(record.silent for record in found):

@@ -27,6 +27,7 @@ class _Entry(object):
     def __init__(self, reference):
         self.reference = reference
         self.given = {}
+        self.group = None
         self.records = {}  # id(binding) -> Record; bindings live as long as the process
 
 
@@ -62,6 +63,19 @@ def give(optimizer, given):
         entry.records.clear()
 
 
+def join(optimizers):
+    """Makes optimizers patched together one Group; a lone one stays as it is."""
+    if len(optimizers) < 2:
+        return
+    group = Group(len(optimizers))
+    with _LOCK:
+        for optimizer in optimizers:
+            entry = _entry(optimizer, create=True)
+            entry.group = group
+            for record in entry.records.values():
+                record.group = group
+
+
 def given(optimizer):
     """What `give` was told for this optimizer, a copy."""
     entry = _entry(optimizer, create=False)
@@ -84,8 +98,25 @@ def record_of(optimizer, binding):
             if record is None:
                 merged = dict(binding.given, **entry.given)
                 record = Record(type(optimizer).__name__, settings.resolve(binding.rules, merged))
+                record.group = entry.group
                 entry.records[id(binding)] = record
     return record
+
+
+class Group(object):
+    """Optimizers patched by one `patched(wrapper, rules=...)`: they share the rules' patterns."""
+
+    def __init__(self, size):
+        self.size = size
+        self.joined = weakref.WeakKeyDictionary()
+
+    def join(self, record, paths):
+        """All paths once every optimizer told its own, None before that."""
+        with _LOCK:
+            self.joined[record] = list(paths)
+            if len(self.joined) < self.size:
+                return None
+            return sorted(set(path for found in self.joined.values() for path in found))
 
 
 class Record(object):
@@ -102,6 +133,8 @@ class Record(object):
         scalars: variables (float64 [2]: lr, alpha; int64 []: step) or None.
         due: in eager, whether the update now running is sampled; None between updates.
         unsampled: words saying why updates ran that cannot be sampled, or None.
+        reached: whether a patched site of this optimizer was ever come to.
+        group: the Group of optimizers patched together, or None.
     """
 
     MAX_GRAPHS = 4
@@ -120,6 +153,9 @@ class Record(object):
         self.scalars = None
         self.due = None
         self.unsampled = None
+        self.reached = False
+        self.group = None
+        self._open = []
 
     def key(self, identity, path):
         """Name under which a variable is reported, stable from its first use."""
@@ -135,10 +171,16 @@ class Record(object):
             return key
 
     def check(self, paths):
-        """Checks once that every pattern of every rule matches one of `paths`."""
+        """Checks once that every pattern of every rule matches one of `paths`.
+
+        Of optimizers patched together a pattern has to match a variable of one of them, which
+        the last to come can tell.
+        """
         if self.checked or not self.settings.rules:
             return
-        matching.check_patterns(self.settings.rules, paths, self.optimizer_name, self.settings.source)
+        known = list(paths) if self.group is None else self.group.join(self, paths)
+        if known is not None:
+            matching.check_patterns(self.settings.rules, known, self.optimizer_name, self.settings.source)
         for path in paths:
             self.bounds(path)
         self.checked = True
@@ -158,7 +200,7 @@ class Record(object):
         with self.lock:
             own = [] if self.updates is None else [self.updates] + list(self.scalars)
             for store in self.stores.values():
-                own += [v for v in (store.sample, store.counts, store.full) if v is not None]
+                own += [v for v in (store.sample, store.counts, store.full, store.alone) if v is not None]
         return own
 
     @property
@@ -197,10 +239,25 @@ class Record(object):
 
     # -- nesting of observed classes ----------------------------------------------------------
 
-    def enter(self):
+    def enter(self, graph):
+        """An observed method begins in `graph` (None when eager)."""
         self.local.depth = getattr(self.local, "depth", 0) + 1
+        with self.lock:
+            self._open.append(graph)
 
-    def leave(self):
+    def leave(self, graph):
         """True when the outermost observed method of this thread ends."""
+        with self.lock:
+            last = max(i for i, found in enumerate(self._open) if found is graph)
+            del self._open[last]
         self.local.depth -= 1
         return self.local.depth == 0
+
+    def will_flush(self, graph):
+        """Whether an observed method is under way in `graph`, in whichever thread.
+
+        Not so where a wrapper calls the update methods of an optimizer itself, or where each
+        variable is updated in a compiled function of its own.
+        """
+        with self.lock:
+            return any(found is graph for found in self._open)

@@ -17,20 +17,42 @@ def _cell(value):
     return (lambda: value).__closure__[0]  # types.CellType is Python 3.8
 
 
-def freeze(thunk):
+def freeze(thunk, change=lambda value: value):
     """A copy of `thunk` whose closure no longer follows the rebinding of its names.
 
-    Closures bind late, and the flush runs when the loop that made them is done.
+    Closures bind late, and the flush runs when the loop that made them is done. `change` is
+    a function of each value that is closed over.
     """
     if not isinstance(thunk, types.FunctionType) or not thunk.__closure__:
         return thunk
     try:
-        cells = tuple(_cell(cell.cell_contents) for cell in thunk.__closure__)
+        cells = tuple(_cell(change(cell.cell_contents)) for cell in thunk.__closure__)
     except ValueError:  # an empty cell: nothing to freeze yet
         return thunk
     frozen = types.FunctionType(thunk.__code__, thunk.__globals__, thunk.__name__, thunk.__defaults__, cells)
     frozen.__kwdefaults__ = thunk.__kwdefaults__
     return frozen
+
+
+def _fenced(thunk, sample):
+    """`thunk` over fenced tensors: XLA fuses and rounds what a tensor is made of by who reads it,
+    and that must not change when we do."""
+    fence = None if sample.rows is not None else worlds.fence()
+    if fence is None:
+        return thunk
+
+    def change(value):
+        if isinstance(value, tf.Tensor):
+            # XLA has no wall for a size known only as it runs, as of rows without their doubles.
+            whole = value.shape.is_fully_defined() and value.shape.as_list() in ([], sample.shape)
+            return fence(value) if whole else value
+        if isinstance(value, dict):
+            return {key: change(part) for key, part in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(change(part) for part in value)
+        return value
+
+    return freeze(thunk, change)
 
 
 class Sample(object):
@@ -70,6 +92,7 @@ class Store(object):
         counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
         full: the effective rate, of the variable's shape and dtype; None unless emit="tensor".
         elements: int, elements of the model variable.
+        alone: int64 variable, the updates that were not ended by a flush; None before one.
     """
 
     def __init__(self, shape, dtype, key, full):
@@ -80,6 +103,7 @@ class Store(object):
         name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
         self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
         self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
+        self.alone = None
         self.full = None
         if full:
             filler = np.full(shape, np.nan, np.float32)
@@ -140,8 +164,8 @@ def _count(mask):
 
 def _take(sample, store):
     """Writes one sample; elementwise work over the variable, so only on sampled updates."""
-    raw = sample.whole(sample.rate(), np.nan)
-    active = tf.not_equal(sample.whole(sample.direction(), 0), 0)
+    raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
+    active = tf.not_equal(sample.whole(_fenced(sample.direction, sample)(), 0), 0)
     touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
     if sample.bounded is None:
         effective = raw
@@ -163,35 +187,50 @@ def _float64(value):
     return tf.reshape(tf.cast(tf.convert_to_tensor(value), tf.float64), [])
 
 
-def _learning_rate(optimizer):
+def _learning_rate(optimizer, counted):
+    """The scheduled learning rate of the update now ending; NaN where the code does not show it."""
     for name in ("learning_rate", "_lr_t", "_learning_rate_tensor", "_lr", "lr"):
         value = getattr(optimizer, name, None)
-        if value is not None and not callable(value):
+        if value is None:
+            continue
+        if hasattr(optimizer, "_hyper"):
+            return _learning_rate_v2(optimizer, value, counted)
+        if not callable(value):
             return _float64(value)
-        # A Keras schedule is callable on the step; Keras's property has called it already.
     return tf.constant(np.nan, tf.float64)
 
 
-def _step_number(optimizer, record):
+def _learning_rate_v2(optimizer, value, counted):
+    """OptimizerV2 keeps a schedule, and `decay=`, apart and applies them inside of the update;
+    the properties of the other families have done so already."""
+    before = tf.cast(optimizer.iterations, tf.float32) - (1 if counted else 0)
+    rate = _float64(value(before) if callable(value) else value)
+    decay = getattr(optimizer, "_initial_decay", 0)
+    if not decay or hasattr(optimizer, "_m_cache"):  # Nadam's is of the momentum
+        return rate
+    return rate / (1.0 + _float64(decay) * _float64(before))
+
+
+def _step_number(optimizer, updates, counted):
+    """Number of the update from 1; `counted` where the optimizer has counted it already."""
     iterations = getattr(optimizer, "iterations", None)
     if iterations is None:
-        return record.updates + 1
-    counted = getattr(type(optimizer), "__adampatch_counted__", False)
+        return updates + 1
     return tf.cast(tf.convert_to_tensor(iterations), tf.int64) + (0 if counted else 1)
 
 
-def _take_all(optimizer, record, samples):
+def _take_all(optimizer, record, samples, updates, counted):
     for identity, sample in samples.items():
         _take(sample, record.stores[identity])
     alpha = tf.constant(np.nan, tf.float64)
     for sample in samples.values():
         if sample.alpha is not None:
-            value = tf.convert_to_tensor(sample.alpha())
+            value = tf.convert_to_tensor(_fenced(sample.alpha, sample)())
             if value.shape.num_elements() == 1:
                 alpha = _float64(value)
                 break
-    record.scalars[0].assign(tf.stack([_learning_rate(optimizer), alpha]))
-    record.scalars[1].assign(_step_number(optimizer, record))
+    record.scalars[0].assign(tf.stack([_learning_rate(optimizer, counted), alpha]))
+    record.scalars[1].assign(_step_number(optimizer, updates, counted))
 
 
 @worlds.do_not_convert
@@ -225,26 +264,47 @@ def _flush_eager(optimizer, record, samples):
     if was_due and samples:
         for identity, sample in samples.items():
             _store(record, identity, sample)
-        _take_all(optimizer, record, samples)
+        _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
     record.updates.assign_add(1)
+
+
+def _counted(optimizer):
+    return getattr(type(optimizer), "__adampatch_counted__", False)
 
 
 def _flush_function(optimizer, record, samples):
     _counter(record)
     for identity, sample in samples.items():
         _store(record, identity, sample)
+    _take_if_due(optimizer, record, samples, record.updates, _counted(optimizer))
+
+
+def _take_if_due(optimizer, record, samples, updates, counted):
+    """Takes the samples on every `every`th call, counted by the variable `updates`."""
     every = record.settings.every
-    if every == 1:
-        _take_all(optimizer, record, samples)
+    if every == 1 and worlds.fence() is None:
+        _take_all(optimizer, record, samples, updates, counted)
     else:
 
         def take():
-            _take_all(optimizer, record, samples)
+            _take_all(optimizer, record, samples, updates, counted)
             return tf.constant(True)
 
-        tf.cond(
-            tf.equal(tf.math.floormod(record.updates.read_value(), every), 0),
-            take,
-            lambda: tf.constant(False),
-        )
-    record.updates.assign_add(1)
+        # Always true for every == 1, which XLA does not know: a branch keeps our readers apart.
+        due = tf.less_equal(tf.math.floormod(updates.read_value(), max(every, 2)), int(every == 1))
+        tf.cond(due, take, lambda: tf.constant(False))
+    updates.assign_add(1)
+
+
+@worlds.do_not_convert
+def take_alone(optimizer, record, identity, sample):
+    """Takes the sample of one variable where it is made, for updates that no flush ends.
+
+    Each variable then counts its own updates, and has a `tf.cond` of its own.
+    """
+    _counter(record)
+    store = _store(record, identity, sample)
+    with record.lock:
+        if store.alone is None:
+            store.alone = worlds.hidden_variable(np.int64(0), tf.int64, "alone")
+    _take_if_due(optimizer, record, {identity: sample}, store.alone, False)

@@ -14,6 +14,7 @@ class _Site(object):
 
     def __init__(self, binding, optimizer, variable):
         self.record = records.record_of(optimizer, binding)
+        self.record.reached = True
         self.optimizer = optimizer
         self.identity, self.path = worlds.identify(optimizer, variable)
         if not self.record.checked:
@@ -30,7 +31,8 @@ class _Site(object):
             return False  # without a flush samples would pile up
         if worlds.replica() != 0:
             return False  # rates are equal on all replicas
-        if worlds.current_graph() is None:
+        graph = worlds.current_graph()
+        if graph is None and self.record.will_flush(None):
             return sampling.due(self.record)
         if self.limits is None and self.record.settings.emit == "stats" and worlds.in_compiled_branch():
             # Measured: there XLA rounds stock's own step differently once its states have
@@ -61,7 +63,11 @@ class _Site(object):
             self.record.key(self.identity, self.path),
             rows,
         )
-        self.record.queue(worlds.current_graph(), self.identity, sample)
+        graph = worlds.current_graph()
+        if self.record.will_flush(graph):
+            self.record.queue(graph, self.identity, sample)
+        else:
+            sampling.take_alone(self.optimizer, self.record, self.identity, sample)
 
     def not_observed(self, error):
         """Warns once that this site goes unobserved."""

@@ -35,6 +35,23 @@ def in_branch():
     return isinstance(graph, _func_graph.FuncGraph) or graph._get_control_flow_context() is not None
 
 
+def fence():
+    """A function that hands a tensor on through a wall that XLA moves no operation across; None
+    outside of a function with `jit_compile=True`, and where TensorFlow has no such wall."""
+    try:
+        from tensorflow.compiler.tf2xla.python import xla
+        from tensorflow.python.ops import control_flow_util
+
+        barrier = xla.optimization_barrier
+    except (ImportError, AttributeError):
+        return None
+    if tf.executing_eagerly():
+        return None
+    if not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
+        return None
+    return lambda tensor: barrier(tensor)[0]
+
+
 def in_compiled_branch():
     """Whether this is traced inside a cond branch of a function with `jit_compile=True`."""
     try:

@@ -29,10 +29,10 @@ GENERATIONS = (
         ("tests/runtime", "tests/test_forks.py"),
     ),
     Generation(
-        "TF 2.15.1 (V1)",
+        "TF 2.15.1, TF Addons 0.23 (V1, wrappers)",
         "tf215",
         ("3.11", "3.10"),
-        ("tensorflow-cpu==2.15.1", "keras==2.15.0", "numpy==1.26.4"),
-        _V1,
+        ("tensorflow-cpu==2.15.1", "keras==2.15.0", "tensorflow-addons==0.23.0", "numpy==1.26.4"),
+        (*_V1, "tests/runtime/test_runtime_addons.py"),
     ),
 )

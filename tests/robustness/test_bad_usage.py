@@ -31,7 +31,7 @@ def root(tmp_path: Path) -> Path:
 BOTH = [
     ("nowhere.py", "error: nowhere.py: does not exist; name a Python file or a directory"),
     ("train.py nowhere", "error: nowhere: does not exist; name a Python file or a directory"),
-    ("notes.txt", "error: notes.txt: is not a Python file; name a .py file or a directory"),
+    ("notes.txt", "error: notes.txt: is not a Python file; name a .py or .ipynb file, or a directory"),
     ("pipe.py", "error: pipe.py: is not a regular file; name a Python file or a directory"),
     ("locked", "error: locked: cannot be listed (Permission denied); make it readable"),
     (

@@ -369,30 +369,3 @@ def test_nothing_is_kept_of_optimizers_that_are_gone():
     del ours
     gc.collect()
     assert key not in records._TABLE
-
-
-MIRRORED = """
-import numpy as np, tensorflow as tf, keras, adampatch
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-def fit(wrap):
-    keras.utils.set_random_seed(0)
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-    with strategy.scope():
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(1)])
-        opt = wrap(keras.optimizers.AdamW)(0.01)
-        model.compile(opt, "mse", jit_compile=False)
-    x = np.random.RandomState(0).randn(32, 5).astype("f")
-    model.fit(x[:, :4], x[:, 4:], batch_size=8, epochs=3, shuffle=False, verbose=0)
-    return opt, model.get_weights() + [v.numpy() for v in opt.variables]
-stock, (opt, ours) = fit(lambda cls: cls)[1], fit(adampatch.patched)
-print(all((a == b).all() for a, b in zip(stock, ours)), len(adampatch.snapshot(opt)["variables"]))
-"""
-
-
-def test_mirrored_replicas_are_stocks():
-    import subprocess
-    import sys
-
-    out = subprocess.run([sys.executable, "-c", MIRRORED], capture_output=True, text=True)
-    assert out.stdout.split() == ["True", "4"], out.stderr[-2000:]

@@ -104,6 +104,22 @@ def test_users_subclass_of_a_patched_class(binding):
     assert snapshot(opt)["step"] == 1
 
 
+def test_a_class_that_replaces_the_patched_method_is_warned_of(binding, monkeypatch):
+    from adampatch.runtime import records
+
+    class Replacing(keras.optimizers.Adam):
+        def update_step(self, gradient, variable, learning_rate):
+            self.assign_sub(variable, learning_rate * gradient)
+
+    monkeypatch.setattr(records, "_WARNED", set())
+    opt, w = binding.patched(Replacing)(0.5), keras.Variable(np.ones(3, "f"), name="w")
+    with pytest.warns(
+        RuntimeWarning, match="update of Replacing .* came to nothing that is patched"
+    ) as caught:
+        opt.apply([tf.ones(3)], [w]), opt.apply([tf.ones(3)], [w])
+    assert len(caught) == 1 and (w.numpy() == 0).all()
+
+
 class LaPropLike(keras.optimizers.Optimizer):
     """The normaliser is inside the first moment: there is no rate to bound."""
 
