@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,11 +41,9 @@ def paths(function: F) -> F:
 
 
 def print_json(document: dict[str, Any]) -> None:
-    text = json.dumps(document, indent=1, ensure_ascii=False)
-    if sys.stdout.encoding.lower().replace("-", "") != "utf8":
-        text = json.dumps(document, indent=1)
-    # A file name that is no UTF-8 comes as lone surrogates, which only JSON's own escapes can say.
-    click.echo(_SURROGATE.sub(lambda found: f"\\u{ord(found.group()):04x}", text))
+    # A file name that is no UTF-8 holds lone surrogates: `main` has the stream write them as JSON does.
+    unicode = sys.stdout.encoding.lower().replace("-", "") == "utf8"
+    click.echo(json.dumps(document, indent=1, ensure_ascii=not unicode))
 
 
 def note(text: str) -> None:

@@ -200,6 +200,22 @@ def test_a_read_only_directory_stops_only_its_own_files(
     assert snapshot(root) == before
 
 
+def test_no_file_imports_a_module_that_could_not_be_written(command: WarmCommand, root: Path) -> None:
+    sub = root / "pkg" / "sub"
+    sub.mkdir(parents=True)
+    (root / "pkg" / "__init__.py").touch()
+    (sub / "__init__.py").touch()
+    (sub / "x.py").write_bytes(USE)
+    (root / "pkg").chmod(0o555)
+    before = snapshot(root)
+    done = command("apply", root, "--format", "json", ordinary_user=True)
+    assert (done.code, done.document["changed"]) == (1, ["_adampatch.py", "healthy.py"])
+    assert done.skipped()["pkg/sub/x.py"] == "imports pkg/_adampatch.py, which could not be written"
+    assert (sub / "x.py").read_bytes() == USE
+    assert command("revert", root, ordinary_user=True).code == 0
+    assert snapshot(root) == before
+
+
 def test_a_read_only_root_is_left_as_it_is(command: WarmCommand, root: Path) -> None:
     root.chmod(0o555)
     before = snapshot(root)
