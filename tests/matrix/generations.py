@@ -26,13 +26,13 @@ GENERATIONS = (
         "tf221",
         ("3.11", "3.12", "3.13"),
         ("tensorflow==2.21.0", "keras==3.15.1", "tf_keras==2.21.0"),
-        ("tests/runtime", "tests/test_forks.py"),
+        ("tests/runtime", "tests/test_forks.py", "tests/test_forks_tf_keras.py", "tests/test_uses.py"),
     ),
     Generation(
         "TF 2.15.1, TF Addons 0.23 (V1, wrappers)",
         "tf215",
         ("3.11", "3.10"),
         ("tensorflow-cpu==2.15.1", "keras==2.15.0", "tensorflow-addons==0.23.0", "numpy==1.26.4"),
-        (*_V1, "tests/runtime/test_runtime_addons.py"),
+        (*_V1, "tests/runtime/test_runtime_addons.py", "tests/runtime/test_verify_command.py"),
     ),
 )

@@ -1,8 +1,6 @@
 """The verifier on real TensorFlow: green on what we patch, and not on what is broken on purpose."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -83,26 +81,3 @@ def test_a_formula_that_is_off_by_an_order_of_operations_fails(verdict_of, monke
     found = verdict_of("v2", "Adam/float32/eager/clamped")
     assert found.verdict == "FAIL"
     assert found.divergence["quantity"] == "w" and found.divergence["clamped"] is False
-
-
-def test_the_command_is_green_and_its_report_is_complete():
-    done = subprocess.run(
-        [sys.executable, "-m", "adampatch", "verify", "--quick", "--case", "*.Adam*", "--format", "json"],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
-    assert document["schema"] == "adampatch/verify/1"
-    assert document["environment"]["versions"]["tensorflow"] == tf.__version__
-    optimizers = {row["optimizer"] for row in document["cases"]}
-    assert {
-        "keras.optimizers.Adam",
-        "tf_keras.optimizers.Adam",
-        "tf_keras.optimizers.legacy.Adam",
-    } <= optimizers
-    assert {"what": "GPU", "reason": "none visible"} in document["not_verified"]
-    for row in document["cases"]:
-        assert row["verdict"] in ("PASS_BITWISE", "PASS_BOUND"), row
-        assert 0 < row["max_error_over_bound"] <= 1
-        assert row["first_divergence"] is None
