@@ -117,9 +117,10 @@ CODES: dict[str, Code] = {
     ),
     "AP216": Code(
         "callers of a shared step disagree",
-        "A helper means different things to different callers.",
-        "",
-        _REPORT,
+        "A step is reached by several methods, or by a class and its subclass, and does not mean the same "
+        "to all of them. One text cannot name the parts of each.",
+        "class Base: ... self._step(m, v)    class Sub(Base): def _step(self, m, v): another formula",
+        "write the step in each of the methods, or in each of the classes",
     ),
     "AP217": Code(
         "the sign of the rate depends on a condition",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +36,12 @@ class ClassReport:
 
 
 class Hierarchy:
-    """The classes of all parsed modules, found by file and name or by dotted path."""
+    """The classes of all parsed modules, found by file and name or by dotted path. ``disputed``:
+    sites, by their nodes, that mean something else to another class."""
 
-    def __init__(self, modules: Iterable[Module]) -> None:
+    def __init__(self, modules: Iterable[Module], disputed: Collection[int] = ()) -> None:
         self.modules = list(modules)
+        self.disputed = frozenset(disputed)
         #: (class node, adaptive) -> its report, for its subclasses
         self.known: dict[tuple[int, bool], ClassReport | None] = {}
         self._by_path: dict[str, list[tuple[Module, Any]]] = {}
@@ -104,6 +106,14 @@ def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> 
     return found
 
 
+def disputed(found: Iterable[ClassReport]) -> frozenset[int]:
+    """The sites whose meaning a class and its bases do not agree about. One text cannot be
+    patched for one of them: `Hierarchy` has to be told, and the classes looked at again."""
+    return frozenset(
+        id(site.node) for report in found for site in report.sites if (site.reason or "").startswith("AP216")
+    )
+
+
 def all_classes(tree: Any) -> list[Any]:
     """Every class definition, nested ones too, in source order."""
     return sorted((n for n in gast.walk(tree) if isinstance(n, gast.ClassDef)), key=lambda n: n.lineno)
@@ -137,6 +147,9 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
         delegates = delegates or findings.delegates
         sites += findings.sites
     sites = _without_those_of_bases(_merged(sites), module, node, known)
+    sites = [
+        disagreeing(s) if id(s.node) in hierarchy.disputed and s.status != "already" else s for s in sites
+    ]
     if not adaptive:
         sites = _adam_only(sites)
     whole = catalog.COMPLETE.get(family, frozenset())

@@ -4,14 +4,14 @@ Reads files, never imports or runs them; changes nothing."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import gast
 
-from adampatch.analysis.classes import ClassReport, Hierarchy, reports
+from adampatch.analysis.classes import ClassReport, Hierarchy, disputed, reports
 from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module
 from adampatch.analysis.uses import Use, uses
@@ -69,23 +69,30 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
         if not read:
             break
         result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
-        # other files cannot import from a notebook
-        importable = [f.module for f in result.files if not f.source.is_notebook]
-        hierarchy, exports = Hierarchy(importable), Exports(importable)
-        for file in read:
-            try:
-                _look_into(file, hierarchy, exports, adaptive)
-            except Exception as error:  # a bug of ours stops this file, never the others
-                file.classes, file.uses = [], []
-                what = f"internal error ({type(error).__name__}: {error}); please report it"
-                skipped.append((file.source.relative, what))
-                unreadable.append(file.source.relative)
+        _look_into(read, result, adaptive)
         # a file that uses or subclasses a project's own optimizer need not mention Adam
         names = frozenset(c.name.encode() for f in read for c in f.classes if c.status != "not_adam")
         if not names:
             break
+    apart = disputed(report for file in result.files for report in file.classes)
+    if apart:
+        _look_into([f for f in result.files if f.source.relative not in unreadable], result, adaptive, apart)
     skipped.sort()
     return result
+
+
+def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: Collection[int] = ()) -> None:
+    # other files cannot import from a notebook
+    importable = [f.module for f in result.files if not f.source.is_notebook]
+    hierarchy, exports = Hierarchy(importable, apart), Exports(importable)
+    for file in files:
+        try:
+            _fill(file, hierarchy, exports, adaptive)
+        except Exception as error:  # a bug of ours stops this file, never the others
+            file.classes, file.uses = [], []
+            what = f"internal error ({type(error).__name__}: {error}); please report it"
+            result.skipped.append((file.source.relative, what))
+            result.unreadable.append(file.source.relative)
 
 
 def _read(
@@ -145,7 +152,7 @@ def _where(error: SyntaxError | None) -> str:
     return f"{getattr(error, 'msg', error)}{f' (line {line})' if line else ''}"
 
 
-def _look_into(file: FileScan, hierarchy: Hierarchy, exports: Exports, adaptive: bool) -> None:
+def _fill(file: FileScan, hierarchy: Hierarchy, exports: Exports, adaptive: bool) -> None:
     found = (_without_skipped(file.module, r) for r in reports(file.module, hierarchy, adaptive=adaptive))
     file.classes = [report for report in found if report is not None]
     file.uses = [u for u in uses(file.module, exports) if not _skips(file.module, u.line)]

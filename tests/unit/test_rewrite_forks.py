@@ -5,6 +5,7 @@ A case is a folder with `before.py` and `after.py`; its name says what has to ha
 """
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -201,3 +202,27 @@ def test_a_helper_of_another_file_that_writes_for_this_class_alone_is_refused(tm
     (report,) = [c for f in result.files for c in f.classes if c.name == "X"]
     assert (report.status, report.reason[:6]) == ("refused", "AP224:")
     assert not planned(result).changes
+
+
+def test_a_step_that_a_subclass_gives_another_meaning_is_patched_for_neither(tmp_path):
+    """One text cannot name the parts of both: under a rule one of the two would get the other's rate."""
+    text, name = read("keras3_operators", "before.py"), "Base"
+    written = "alpha * m / (ops.sqrt(v) + self.epsilon)"
+    assert text.count(written) == 1 and text.count("class ") == 1
+    text = re.sub(r"class \w+\(", f"class {name}(", text).replace(written, "self._step(m, v, alpha)")
+    method = "    def _step(self, m, v, alpha):\n        return {}\n"
+    (tmp_path / "shared.py").write_text(f"{text.rstrip()}\n\n{method.format(written)}")
+    subclass = f"from shared import {name}\n\n\nclass X({name}):\n{method}"
+
+    (tmp_path / "fork.py").write_text(subclass.format("alpha * m / (v + 1e-3)"))
+    result = scan([str(tmp_path)])
+    found = {c.name: (c.status, c.reason[:6]) for f in result.files for c in f.classes}
+    assert found == {name: ("refused", "AP216:"), "X": ("refused", "AP216:")}
+    assert not planned(result).changes
+
+    (tmp_path / "fork.py").write_text(subclass.format(written))
+    result = scan([str(tmp_path)])
+    assert {c.name: c.status for f in result.files for c in f.classes} == {
+        name: "patchable",
+        "X": "inherited",
+    }
