@@ -87,6 +87,8 @@ class WarmCommand:
     ) -> Running:
         self.number += 1
         out, err, counter = (self.folder / f"{self.number}.{name}" for name in ("out", "err", "count"))
+        for path in (out, err):
+            path.touch()  # a kill may come before the child opens them
         request = {
             "arguments": [str(argument) for argument in arguments],
             "cwd": str(cwd or self.folder),

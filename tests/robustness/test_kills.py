@@ -103,7 +103,7 @@ def spread(total: int, count: int) -> list[int]:
 @pytest.mark.parametrize("word", ["apply", "revert"])
 def test_kills_at_the_calls_that_change_the_file_system(project: Project, word: str) -> None:
     where: Counter[str] = Counter()
-    assert project.moments[word] > 200
+    assert project.moments[word] > 150
     for number, moment in enumerate(spread(project.moments[word], 60)):
         project.fresh(word)
         done = project.command(word, project.root, moment=moment, action="kill")
@@ -137,16 +137,19 @@ def test_a_killed_revert_leaves_nothing_for_an_apply_that_has_nothing_to_do(proj
 @pytest.mark.parametrize("word", ["apply", "revert"])
 def test_kills_after_a_random_time(project: Project, word: str) -> None:
     chance = random.Random(11)
-    killed = 0
-    for number in range(30):
+    seconds = project.seconds[word]
+    kills = 0
+    while kills < 30:
         project.fresh(word)
         running = project.command.start(word, project.root)
-        time.sleep(project.seconds[word] * chance.uniform(0.0, 1.0))
+        time.sleep(seconds * chance.uniform(0.0, 1.0))
         os.kill(running.pid, signal.SIGKILL)
-        killed += running.end().code == -signal.SIGKILL
+        if running.end().code == -signal.SIGKILL:
+            kills += 1
+        else:  # it was done before: the machine is faster than when it was measured
+            seconds *= 0.9
         project.check_every_file_is_whole()
-        project.check_going_on(("revert",) if number % 3 else ("apply", "revert"))
-    assert killed > 10
+        project.check_going_on(("apply", "revert") if kills % 3 == 0 else ("revert",))
 
 
 @pytest.mark.parametrize("word", ["apply", "revert"])
@@ -156,18 +159,20 @@ def test_kills_of_a_process_of_its_own(project: Project, word: str) -> None:
     begin = time.monotonic()
     assert run_process(word, project.root).code == 0
     seconds = time.monotonic() - begin
-    killed = 0
-    for _ in range(12):
+    kills = 0
+    while kills < 12:
         project.fresh(word)
         with start_process(word, project.root) as process:
             # Most of the writing is in the second half; the first is Python's own start.
             time.sleep(seconds * chance.uniform(0.3, 1.0))
             process.kill()
             process.communicate()
-        killed += process.returncode == -signal.SIGKILL
+        if process.returncode == -signal.SIGKILL:
+            kills += 1
+        else:
+            seconds *= 0.9
         project.check_every_file_is_whole()
         project.check_going_on(("apply", "revert"))
-    assert killed > 3
 
 
 def test_kills_one_after_the_other(project: Project) -> None:
