@@ -4,6 +4,7 @@ Nothing else in the project may open a user's file for writing."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adampatch.errors import AdampatchError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Temporary files carry this ending so that those a kill left behind can be told and removed.
 TEMPORARY_SUFFIX = ".adampatch-tmp"
@@ -105,6 +108,5 @@ def _umask() -> int:
 
 
 def _unwritable(path: str | os.PathLike[str], error: OSError) -> AdampatchError:
-    return AdampatchError(
-        path, f"cannot be replaced ({error.strerror}); make its directory writable and run again"
-    )
+    remedy = "make room for it" if error.errno in _NO_ROOM else "make its directory writable"
+    return AdampatchError(path, f"cannot be replaced ({error.strerror}); {remedy} and run again")

@@ -16,6 +16,11 @@ ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("ADAMPATC
 PYTHON_PATH = os.pathsep.join([str(HERE.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
 ENVIRONMENT["PYTHONPATH"] = PYTHON_PATH
 
+USE = b'import keras\n\nmodel = keras.Model()\nmodel.compile(optimizer="adam", loss="mse")\n'
+PATCHED = USE.replace(b"import keras\n", b"import keras\n\nimport _adampatch\n").replace(
+    b'"adam"', b'_adampatch.patched("adam")'
+)
+
 
 @dataclass
 class Done:

@@ -16,10 +16,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from running import WarmCommand, run_process, snapshot, start_process, temporaries
+from running import USE, WarmCommand, run_process, snapshot, start_process, temporaries
 
 FILES = 24
-USE = b'import keras\n\nmodel = keras.Model()\nmodel.compile(optimizer="adam", loss="mse")\n'
 Tree = dict[bytes, tuple[int, object]]
 
 

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from running import WarmCommand, snapshot
+from running import PATCHED, WarmCommand, snapshot
 
-HEALTHY = b'import keras\n\nmodel = keras.Model()\nmodel.compile(optimizer="adam", loss="mse")\n'
-PATCHED = HEALTHY.replace(b"import keras\n", b"import keras\n\nimport _adampatch\n").replace(
-    b'"adam"', b'_adampatch.patched("adam")'
-)
 FORK = b"""\
 import keras
 from keras import ops
@@ -133,14 +129,6 @@ ODD = {
     "name that starts with a dash": Odd(TAIL, name=b"--strict.py"),
     "name like a temporary file's": Odd(TAIL, name=b".x.adampatch-tmp.py"),
 }
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    root = tmp_path / "project"
-    root.mkdir()
-    (root / "healthy.py").write_bytes(HEALTHY)
-    return root
 
 
 def lines(data: bytes) -> list[bytes]:
