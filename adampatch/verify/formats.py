@@ -33,7 +33,7 @@ class Format:
     def decode(self, bits: Array) -> Array:
         """The values of unsigned integers that hold the format's bit patterns, in ``wide``."""
         if self.name == "bfloat16":
-            single = (bits.astype(np.uint32) << 16).view(np.float32)
+            single = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)  # NumPy 1: not an int
         else:
             single = bits.view(np.dtype(f"float{self.bits}"))
         return single.astype(self.wide)

@@ -14,7 +14,7 @@ import numpy as np
 from adampatch.verify.ball import Accuracy, Ball, Field
 from adampatch.verify.cases import INDICES, Case
 from adampatch.verify.formats import FORMATS, Array, Format
-from adampatch.verify.references import REFERENCES, Gradient, Hyper, Reference
+from adampatch.verify.references import Gradient, Hyper, Reference, reference_of
 
 PASS_BITWISE, PASS_BOUND, FAIL = "PASS_BITWISE", "PASS_BOUND", "FAIL"
 MODEL_INVALID, INCONCLUSIVE = "MODEL_INVALID", "INCONCLUSIVE"
@@ -151,7 +151,7 @@ def judge(case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> V
     leaves its bound, or the rule is not obeyed -> FAIL.
     """
     record = _Record(case, arrays, told)
-    reference = REFERENCES.get(case.optimizer.name)
+    reference = reference_of(case.optimizer.family, case.optimizer.name)
     stock = _local(record, reference, "stock")
     vacuous = stock.vacuous / max(stock.elements, 1)
     shown = Verdict(PASS_BITWISE, error=stock.error, vacuous=vacuous)

@@ -190,12 +190,19 @@ def _lazily(out: dict[str, Ball], before: Values, g: Gradient, h: Hyper) -> dict
     return out
 
 
-#: reference by the optimizer's name, for every family that has it
-REFERENCES: dict[str, Reference] = {
-    "Adam": adam,
-    "AdamOptimizer": adam,
-    "AdamW": adam,
-    "Nadam": nadam,
-    "Adamax": adamax,
-    "Lamb": lamb,
+_KERAS = ("keras2", "keras3")
+#: name -> the reference, and the families whose class of this name has the formula
+_REFERENCES: dict[str, tuple[Reference, tuple[str, ...]]] = {
+    "Adam": (adam, (*_KERAS, "v2")),
+    "AdamOptimizer": (adam, ("v1",)),
+    "AdamW": (adam, _KERAS),
+    "Nadam": (nadam, (*_KERAS, "v2")),
+    "Adamax": (adamax, (*_KERAS, "v2")),
+    "Lamb": (lamb, ("keras3",)),
 }
+
+
+def reference_of(family: str, name: str) -> Reference | None:
+    """The reference for a class, None where none is written for it."""
+    reference, families = _REFERENCES.get(name, (None, ()))
+    return reference if family in families else None

@@ -16,7 +16,7 @@ from adampatch.verify import judge as judging
 from adampatch.verify.cases import INDICES, Case, Optimizer, gradients, initial, planned
 from adampatch.verify.judge import Verdict, judge
 from adampatch.verify.process import Worker, WorkerFailed
-from adampatch.verify.references import REFERENCES
+from adampatch.verify.references import reference_of
 
 #: seconds that one request may take; the first of a process imports TensorFlow
 _START, _CASE = 600.0, 300.0
@@ -113,7 +113,7 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
             result.not_verified.append({"what": row["path"], "reason": reason})
             continue
         chosen.append(Optimizer(row["path"], row["family"], row["name"]))
-        if row["name"] not in REFERENCES:
+        if reference_of(row["family"], row["name"]) is None:
             reason = "no independent reference is written for it; compared with stock bit for bit"
             result.not_verified.append({"what": f"the formula of {row['path']}", "reason": reason})
     return chosen

@@ -15,6 +15,7 @@ NAMESPACES = (
     "tensorflow.python.keras.optimizer_v2.adam",
     "tensorflow.python.keras.optimizer_v2.adamax",
     "tensorflow.python.keras.optimizer_v2.nadam",
+    "tensorflow_addons.optimizers",
 )
 #: classes that are no optimizers themselves
 _FRAMES = ("Optimizer",)
