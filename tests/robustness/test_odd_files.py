@@ -43,6 +43,12 @@ class Odd:
     name: bytes = b"odd.py"
 
 
+def functions(count: int) -> bytes:
+    return b"".join(
+        b"def function_%06d(a, b):\n    c = a + b\n    return c * 2\n\n\n" % i for i in range(count)
+    )
+
+
 def terms(count: int) -> bytes:
     return b"total = " + b" + ".join([b"1"] * count) + b"\n"
 
@@ -61,8 +67,7 @@ ODD = {
     "mixed newlines, mostly LF": Odd(FORK.replace(b"\n", b"\r\n", 3) + b"x = 1\r\n"),
     "mixed newlines, mostly CRLF": Odd(FORK.replace(b"\n", b"\r\n").replace(b"\r\n", b"\n", 3)),
     "mixed newlines, all three": Odd(
-        b"".join(line + (b"\n", b"\r\n", b"\r")[i % 3] for i, line in enumerate(FORK.split(b"\n"))),
-        "AP232",
+        b"".join(line + (b"\n", b"\r\n", b"\r")[i % 3] for i, line in enumerate(FORK.split(b"\n")))
     ),
     "latin-1": Odd(b"# -*- coding: latin-1 -*-\n# \xe9t\xe9\n" + FORK + b"name = '\xe9'\n"),
     "latin-1 before the site on its line": Odd(
@@ -84,14 +89,14 @@ ODD = {
     "NUL bytes": Odd(TAIL + b"x = '\0'\n", "NUL byte"),
     "NUL bytes at the end": Odd(TAIL + b"\0" * 512, "NUL byte"),
     "form feed between functions": Odd(FORK.replace(b"\n\n\n", b"\n\n\x0c\n")),
-    "form feed at the start of a line": Odd(FORK.replace(b"\nclass", b"\n\x0cclass"), "AP232"),
-    "form feed first of all": Odd(b"\x0c" + FORK, "AP232"),
+    "form feed at the start of a line": Odd(FORK.replace(b"\nclass", b"\n\x0cclass")),
+    "form feed first of all": Odd(b"\x0c" + FORK),
     "separators that are no newlines": Odd(
         b"# \x0b \x1c \x1d \xc2\x85 \xe2\x80\xa8\ns = '\x1c\xe2\x80\xa9'\n" + FORK
     ),
     "no newline at the end": Odd(FORK.rstrip()),
     "comment without a newline at the end": Odd(FORK + b"# adam"),
-    "trailing spaces and blank lines": Odd(FORK.replace(b":\n", b":  \n") + b"   \n\n\t\n", "AP232"),
+    "trailing spaces and blank lines": Odd(FORK.replace(b":\n", b":  \n") + b"   \n\n\t\n"),
     "tabs": Odd(FORK.replace(b"    ", b"\t")),
     "tabs and spaces": Odd(FORK.replace(b"        ", b"    \t")),
     "backslash at the end of a line": Odd(FORK.replace(b"m / (", b"m / \\\n    (") + b"y = 1 + \\\n  2\n"),
@@ -102,6 +107,8 @@ ODD = {
     "5 MB of functions": Odd(
         TAIL + b"".join(b"def f%d():\n    ' %s '\n\n\n" % (i, b"text " * 1000) for i in range(1000))
     ),
+    "0.5 MB of small functions": Odd(TAIL + functions(7_800)),
+    "5 MB of small functions": Odd(TAIL + functions(78_000)),
     "3000 nested parentheses": Odd(TAIL + b"x = " + b"(" * 3000 + b"1" + b")" * 3000 + b"\n", "nested"),
     "a sum of 5000 terms": Odd(TAIL + terms(5000), "nested too deeply"),
     "a sum of 1000 terms": Odd(TAIL + terms(1000), "nested too deeply"),
@@ -140,8 +147,9 @@ def only_ours_is_new(before: bytes, after: bytes) -> None:
 
     Told from the bytes alone, by nothing that adampatch itself takes its calls out with.
     """
-    rest = iter(lines(after))
-    for line in lines(before):
+    assert after.count(b"\x0c") == before.count(b"\x0c")  # a decorator goes between one and its class
+    rest = iter(lines(after.replace(b"\x0c", b"")))
+    for line in lines(before.replace(b"\x0c", b"")):
         if re.search(rb'"adam"|assign_sub|^[ \t]*\(ops\.sqrt', line):
             continue
         assert line in rest, line

@@ -503,7 +503,7 @@ def test_layout_is_kept(newline, indent):
 
 
 def test_what_cannot_be_printed_unchanged_is_not_taken_apart():
-    edited = "\\\n" + patched(PATCHABLE["plain"])[0]
+    edited = patched(PATCHABLE["plain"])[0].replace("import _adampatch", "\\\nimport _adampatch")
     with pytest.raises(GuardFailed, match="unchanged"):
         unpatched(edited)
 
