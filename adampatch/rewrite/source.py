@@ -96,14 +96,17 @@ def _layout(text: str, tree: Any = None) -> Layout:
 
 
 class _Source:
-    """A piece as libcst has it. A block in front, which is cut off again, makes libcst take newline
-    and indentation for what they are in the whole text: it knows no other way to be told."""
+    """A piece as libcst has it, between two statements that are cut off again: the one in front makes
+    libcst take newline and indentation for what they are in the whole text (it knows no other way to
+    be told), the one at the back takes the end of the file, which has rules of its own."""
 
     def __init__(self, layout: Layout, piece: Piece, text: str | None = None) -> None:
         """``text``: what came of the piece, if not what it was."""
         self.layout, self.piece = layout, piece
-        self.front = f"if 1:{layout.newline}{layout.indent}1{layout.newline}"
-        code = self.front + (layout.text[piece.start : piece.end] if text is None else text)
+        text = layout.text[piece.start : piece.end] if text is None else text
+        self.ended = text.endswith(("\r", "\n"))
+        self.front, self.back = f"if 1:{layout.newline}{layout.indent}1{layout.newline}", "1\n"
+        code = self.front + text + ("" if self.ended else layout.newline) + self.back
         try:
             self.module = cst.parse_module(code)
         except cst.ParserSyntaxError as error:
@@ -126,7 +129,8 @@ class _Source:
         return replace(edit, start=moved(edit.start), end=moved(edit.end))
 
     def text(self, module: cst.Module) -> str:
-        return module.code[len(self.front) :]
+        text = module.code[len(self.front) : -len(self.back)]
+        return text if self.ended else text.removesuffix(self.layout.newline)
 
     def without_ours(self) -> str:
         return self.text(self.module.visit(_Remover(self.module)))
@@ -277,11 +281,14 @@ def _import(layout: Layout, line: str, first_use: int | None) -> tuple[int, int,
             "statement there a line of its own"
         )
     if at == 0:
-        start = layout.offset(layout.pieces[0].line, 0) if layout.pieces else 0
-        return start, start, line + newline
-    end = layout.pieces[at - 1].end
-    ended = layout.text[end - 1] in "\r\n"
-    return end, end, f"{newline}{line}{newline}" if ended else f"{newline}{newline}{line}"
+        place = layout.offset(layout.pieces[0].line, 0) if layout.pieces else 0
+        return place, place, line + newline
+    place = layout.pieces[at - 1].end
+    # as the line before ends: another newline may make one of two, CRLF, with what is there
+    ending = re.search(r"(?:\r\n|\r|\n)\Z", layout.text[max(place - 2, 0) : place])
+    if ending is None:
+        return place, place, f"{newline}{newline}{line}"
+    return place, place, f"{ending.group()}{line}{ending.group()}"
 
 
 def _import_index(pieces: Sequence[Piece]) -> int:
