@@ -131,7 +131,8 @@ CODES: dict[str, Code] = {
     "AP218": Code(
         "the method has a statement that is not followed",
         "`match`, `global`, `nonlocal`, `del` and writes with starred arguments may change what names "
-        "hold in ways that are not traced.",
+        "hold in ways that are not traced. Nor is a value followed that hundreds of statements make, each "
+        "from the one before.",
         "nonlocal scale",
         "write the update step without it",
     ),

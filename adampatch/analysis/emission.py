@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gast
@@ -55,22 +56,25 @@ class Emitter:
         """The expression on one line. ``variable``: the model variable may be read, which is
         right only for what is evaluated before the write. Raises Unnameable."""
         self._variable, self._kept = variable, None
-        return normalised(self._emit(node))
+        with _followed(node):
+            return normalised(self._emit(node))
 
     def thunk(self, node: Expr, *, variable: bool = False) -> str:
         """A function of no argument that gives the expression, also when it is called after
         the update. Raises Unnameable."""
         self._variable, self._kept = variable, {}
-        body = normalised(self._emit(node))
+        with _followed(node):
+            body = normalised(self._emit(node))
+            kept = ", ".join(f"{name}={normalised(text)}" for text, name in self._kept.items())
         if isinstance(node, Leaf) and self._is_counter(node):
             raise Unnameable(node, "it is counted up before it would be read")
-        kept = ", ".join(f"{name}={normalised(text)}" for text, name in self._kept.items())
         return f"lambda {kept}: {body}" if kept else f"lambda: {body}"
 
     def same_when_interpreted(self, text: str, node: Expr, methods: Mapping[str, Function]) -> bool:
-        """Whether ``text``, interpreted at the site, is ``node``."""
+        """Whether ``text``, interpreted at the site, is ``node``. Raises Unnameable."""
         here = self.context.module
-        module = Module.parse(text + "\n", here.path, here.package)
+        with _followed(node):
+            module = Module.parse(text + "\n", here.path, here.package)
         for table in ("imports", "functions", "classes", "assigned", "ambiguous"):
             setattr(module, table, getattr(here, table))
         interpreter = Interpreter(methods, self.run.written)
@@ -283,6 +287,15 @@ class Emitter:
         if name in here.ambiguous or name in there.ambiguous or name not in {*here.bound(), *there.bound()}:
             return hasattr(builtins, name)
         return name in here.imports and here.imports[name] == there.imports.get(name)
+
+
+@contextlib.contextmanager
+def _followed(node: Expr) -> Iterator[None]:
+    """What is written out may nest deeper than Python parses: each operand is in parentheses."""
+    try:
+        yield
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise Unnameable(node, "written out, it is nested too deeply") from error
 
 
 def _has_template(origin: Origin, node: Op) -> bool:

@@ -83,6 +83,16 @@ def sites_of_method(
 ) -> MethodFindings:
     """Interprets one update method (twice: the first time tells what is storage) and
     separates each write of the variable. ``methods``: all methods of the class in the project."""
+    try:
+        return _sites_of_method(name, function, methods, family)
+    except RecursionError:
+        method = Site(name, function.node.lineno, "open", function.node, Place())
+        return MethodFindings((refused(method, "AP218", "the method's values are nested too deeply"),), False)
+
+
+def _sites_of_method(
+    name: str, function: Function, methods: Mapping[str, Function], family: str
+) -> MethodFindings:
     described = UPDATE_METHODS[name]
     written: frozenset[str] = frozenset()
     run = Run()
@@ -313,6 +323,7 @@ def _emitted(
         try:
             text = emitter.text(expression, variable=reads_variable)
             parts[part] = emitter.thunk(expression, variable=reads_variable)
+            same = emitter.same_when_interpreted(text, expression, methods)
         except Unnameable as error:
             if part == "alpha":  # nothing but reports needs it
                 parts[part] = None
@@ -321,7 +332,7 @@ def _emitted(
             raise Refusal(
                 "AP213", f"the {part} cannot be written at the site: {error.why}: {culprit}", line
             ) from error
-        if not emitter.same_when_interpreted(text, expression, methods):
+        if not same:
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
     if write.indices is not None:
         if context.function is not write.context.function:

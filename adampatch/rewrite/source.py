@@ -1,8 +1,8 @@
 """Edits applied to source text with libcst, and taken out again.
 
-Every node is located by kind and position and must match exactly once. After rewriting,
-the text with our calls taken out must parse to the same tree as the original: otherwise
-nothing is changed and the file is refused.
+libcst sees only the top-level statements that hold an edit (``pieces.py``). Every node is located by
+kind and position and must match exactly once. After rewriting, a piece with our calls taken out must
+parse to the same tree as the original: otherwise nothing is changed and the file is refused.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
+from adampatch.rewrite.pieces import Kind, Layout, Piece, parsed
 
 _HOLE = "__hole__"
+_IMPORTS = {Kind.IMPORT, Kind.FUTURE, Kind.RUNTIME}
 _NEWLINE = re.compile("\r\n|\r|\n")  # str.splitlines splits at form feeds too
 
 
@@ -33,53 +37,137 @@ def rewritten(text: str, plan: Plan) -> str:
     placed or a guard does not hold."""
     if not plan.edits and not plan.import_line:
         return text
-    try:
-        module = cst.parse_module(text)
-    except cst.ParserSyntaxError as error:
-        raise GuardFailed(f"libcst cannot parse the file: {error.message}") from error
-    if module.code != text:
-        raise GuardFailed("the file does not survive parsing and printing unchanged")
-    edited = _edited(module, plan.edits)
+    known = plan.module.text == text  # a notebook's is that of all its cells
+    layout = _layout(text, plan.module.tree if known else None)
+    placed: dict[int, list[Edit]] = {}
+    for edit in plan.edits:
+        index = layout.index_at(layout.offset(*edit.start))
+        if index is None:
+            raise GuardFailed(f"0 nodes match the edit at line {edit.start[0]}")
+        placed.setdefault(index, []).append(edit)
+    changes = []
+    for index, edits in placed.items():
+        piece = layout.pieces[index]
+        changes.append((piece.start, piece.end, _edited(layout, piece, edits)))
+    added = 0
     if plan.import_line:
-        edited = _with_import(edited, plan.import_line)
-    new = edited.code
-    _check(text, new)
+        added = 1
+        changes.append(_import(layout, plan.import_line, min(placed, default=None)))
+    new = layout.spliced(changes)
+    try:
+        statements = len(parsed(new).body)
+    except SyntaxError as error:
+        raise GuardFailed(f"the result does not parse: {error.msg} (line {error.lineno})") from error
+    if statements != sum(len(piece.kinds) for piece in layout.pieces) + added:
+        raise GuardFailed("the result has other statements than the original")
     return new
 
 
 def unpatched(text: str) -> str:
     """The text with all of our calls, decorators and imports taken out again. Raises
     GuardFailed when it does not parse."""
-    try:
-        module = cst.parse_module(text)
-    except cst.ParserSyntaxError as error:
-        raise GuardFailed(f"the file does not parse: {error.message}") from error
-    if module.code != text:
-        raise GuardFailed("the file does not survive parsing and printing unchanged")
-    return module.visit(_Remover(module)).code
+    layout = _layout(text)
+    spans: list[tuple[int, int]] = []
+    for mention in re.finditer(RUNTIME_NAME, text):
+        index = layout.index_at(mention.start())
+        if index is None or (spans and index <= spans[-1][1]):
+            continue
+        # an import goes with the lines above it, which end where the statement before does
+        first = max(index - 1, 0) if layout.pieces[index].kinds == (Kind.RUNTIME,) else index
+        if spans and first <= spans[-1][1]:
+            first = spans.pop()[0]
+        spans.append((first, index))
+    changes = []
+    for first, last in spans:
+        piece = layout.joined(first, last)
+        source = _Source(layout, piece)
+        changes.append((piece.start, piece.end, source.without_ours()))
+    return layout.spliced(changes)
 
 
-def _check(old: str, new: str) -> None:
+def _layout(text: str, tree: Any = None) -> Layout:
     try:
-        ast.parse(new)
-        back = unpatched(new)
-        if _dump(back) != _dump(unpatched(old)):
+        return Layout(text, tree)
+    except SyntaxError as error:
+        raise GuardFailed(f"the file does not parse: {error.msg} (line {error.lineno})") from error
+
+
+# ------------------------------------------------------------------------ one piece
+
+
+class _Source:
+    """A piece as libcst has it, between two statements that are cut off again: the one in front makes
+    libcst take newline and indentation for what they are in the whole text (it knows no other way to
+    be told), the one at the back takes the end of the file, which has rules of its own."""
+
+    def __init__(self, layout: Layout, piece: Piece, text: str | None = None) -> None:
+        """``text``: what came of the piece, if not what it was."""
+        self.layout, self.piece = layout, piece
+        text = layout.text[piece.start : piece.end] if text is None else text
+        self.ended = text.endswith(("\r", "\n"))
+        self.front, self.back = f"if 1:{layout.newline}{layout.indent}1{layout.newline}", "1\n"
+        code = self.front + text + ("" if self.ended else layout.newline) + self.back
+        try:
+            self.module = cst.parse_module(code)
+        except cst.ParserSyntaxError as error:
+            raise GuardFailed(
+                f"libcst cannot parse the code at line {piece.line}: {error.message}"
+            ) from error
+        if self.module.code != code:
+            raise GuardFailed(
+                f"the code at line {piece.line} does not survive parsing and printing unchanged"
+            )
+
+    def local(self, edit: Edit) -> Edit:
+        """The edit with its positions in ``module``."""
+
+        def moved(position: tuple[int, int]) -> tuple[int, int]:
+            line, column = position
+            first = line == self.piece.line
+            return line - self.piece.line + 3, column - self.piece.column if first else column
+
+        return replace(edit, start=moved(edit.start), end=moved(edit.end))
+
+    def text(self, module: cst.Module) -> str:
+        text = module.code[len(self.front) : -len(self.back)]
+        return text if self.ended else text.removesuffix(self.layout.newline)
+
+    def without_ours(self) -> str:
+        return self.text(self.module.visit(_Remover(self.module)))
+
+
+def _edited(layout: Layout, piece: Piece, edits: Sequence[Edit]) -> str:
+    """The text of a piece with its edits made, and proved."""
+    source = _Source(layout, piece)
+    new = source.text(_with_edits(source, edits))
+    old = layout.text[piece.start : piece.end]
+    try:
+        parsed(new)  # before libcst, which takes more than Python does
+        back = _Source(layout, piece, new).without_ours()
+        if _dump(back) != _dump(source.without_ours() if RUNTIME_NAME in old else old):
             raise GuardFailed("with our calls taken out again the code is not the original")
     except SyntaxError as error:
-        raise GuardFailed(f"the result does not parse: {error.msg} (line {error.lineno})") from error
+        line = piece.line + (error.lineno or 1) - 1
+        raise GuardFailed(f"the result does not parse: {error.msg} (line {line})") from error
+    return new
 
 
 def _dump(text: str) -> str:
-    return ast.dump(ast.parse(text), include_attributes=False)
+    try:
+        return ast.dump(parsed(text), include_attributes=False)
+    except RecursionError as error:
+        raise SyntaxError("the code is nested too deeply to be followed") from error
 
 
 # ------------------------------------------------------------------------ placing
 
 
-def _edited(module: cst.Module, edits: Sequence[Edit]) -> cst.Module:
+def _with_edits(source: _Source, edits: Sequence[Edit]) -> cst.Module:
+    module = source.module
     wrapper = MetadataWrapper(module, unsafe_skip_copy=True)
     positions = wrapper.resolve(PositionProvider)
-    wanted = {(e.kind == "observed", e.start, e.end): e for e in edits}
+    local = {edit: source.local(edit) for edit in edits}
+    wanted = {(e.kind == "observed", e.start, e.end): e for e in local.values()}
     targets: dict[cst.CSTNode, Edit] = {}
     matched: dict[Edit, int] = {}
     for node, place in positions.items():
@@ -94,9 +182,9 @@ def _edited(module: cst.Module, edits: Sequence[Edit]) -> cst.Module:
         if edit is not None:
             targets[node] = edit
             matched[edit] = matched.get(edit, 0) + 1
-    for edit in edits:
+    for given, edit in local.items():
         if matched.get(edit, 0) != 1:
-            raise GuardFailed(f"{matched.get(edit, 0)} nodes match the edit at line {edit.start[0]}")
+            raise GuardFailed(f"{matched.get(edit, 0)} nodes match the edit at line {given.start[0]}")
     return module.visit(_Editor(module, targets))
 
 
@@ -182,29 +270,37 @@ def _call_around(module: cst.Module, text: str, inner: cst.BaseExpression) -> cs
 # ------------------------------------------------------------------------- import
 
 
-def _with_import(module: cst.Module, line: str) -> cst.Module:
-    """The import after the last import of the block that opens the file, in a group of its own."""
-    statement = cst.parse_statement(line, config=module.config_for_parsing)
-    assert isinstance(statement, cst.SimpleStatementLine)
-    body = list(module.body)
+def _import(layout: Layout, line: str, first_use: int | None) -> tuple[int, int, str]:
+    """The change that brings the import in: after the last import of the block that opens the file, in
+    a group of its own. ``first_use``: the index of the first piece that needs it."""
+    line, newline = line.rstrip("\r\n"), layout.newline
+    at = _import_index(layout.pieces)
+    if first_use is not None and first_use < at:
+        raise GuardFailed(
+            f"the import would come after its use (line {layout.pieces[first_use].line}); give each "
+            "statement there a line of its own"
+        )
+    if at == 0:
+        place = layout.offset(layout.pieces[0].line, 0) if layout.pieces else 0
+        return place, place, line + newline
+    place = layout.pieces[at - 1].end
+    # as the line before ends: another newline may make one of two, CRLF, with what is there
+    ending = re.search(r"(?:\r\n|\r|\n)\Z", layout.text[max(place - 2, 0) : place])
+    if ending is None:
+        return place, place, f"{newline}{newline}{line}"
+    return place, place, f"{ending.group()}{line}{ending.group()}"
+
+
+def _import_index(pieces: Sequence[Piece]) -> int:
     at = 0
-    for index, node in enumerate(body):
-        if not isinstance(node, cst.SimpleStatementLine):
-            break
-        first = node.body[0]
-        if all(isinstance(small, (cst.Import, cst.ImportFrom)) for small in node.body):
+    for index, piece in enumerate(pieces):
+        if _IMPORTS.issuperset(piece.kinds) or Kind.FUTURE in piece.kinds:
             at = index + 1
-        elif not (
-            isinstance(first, cst.Expr)
-            and isinstance(first.value, (cst.SimpleString, cst.ConcatenatedString))
-        ):
+        elif piece.kinds[0] is not Kind.STRING:
             break
         elif index == 0:
             at = 1  # the docstring
-    if at == 0:
-        return module.with_changes(body=[statement, *body])
-    statement = statement.with_changes(leading_lines=[cst.EmptyLine(indent=False)])
-    return module.with_changes(body=[*body[:at], statement, *body[at:]])
+    return at
 
 
 # ------------------------------------------------------------------------ removal
@@ -259,12 +355,12 @@ class _Remover(cst.CSTTransformer):
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
     ) -> cst.SimpleStatementLine | cst.RemovalSentinel:
-        if len(updated_node.body) == 1 and _imports_runtime(updated_node.body[0]):
+        if len(updated_node.body) == 1 and _is_runtime_import(updated_node.body[0]):
             return cst.RemoveFromParent()
         return updated_node
 
 
-def _imports_runtime(node: cst.BaseSmallStatement) -> bool:
+def _is_runtime_import(node: cst.BaseSmallStatement) -> bool:
     if isinstance(node, cst.Import):
         return (
             len(node.names) == 1

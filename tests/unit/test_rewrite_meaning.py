@@ -503,9 +503,18 @@ def test_layout_is_kept(newline, indent):
 
 
 def test_what_cannot_be_printed_unchanged_is_not_taken_apart():
-    edited = "\\\n" + patched(PATCHABLE["plain"])[0]
+    edited = patched(PATCHABLE["plain"])[0].replace("import _adampatch", "\\\nimport _adampatch")
     with pytest.raises(GuardFailed, match="unchanged"):
         unpatched(edited)
+
+
+@pytest.mark.parametrize(("lines", "code"), [(100, "AP213"), (1000, "AP218")])
+def test_what_would_be_written_too_deep_is_refused_with_a_reason(lines, code):
+    text = source("\n".join(["m = m * 1.5"] * lines + [f"self.assign_sub(variable, {STEP})"]))
+    new, found = patched(text + "\n\nopt = keras.optimizers.Adam(1e-3)\n")
+    assert found[0].status == "refused"
+    assert found[0].reason.startswith(f"{code}: ") and "nested too deeply" in found[0].reason
+    assert "_adampatch.patched(keras.optimizers.Adam)(1e-3)" in new
 
 
 def test_a_class_in_a_function_with_its_imports_is_not_passed_over():
