@@ -104,9 +104,11 @@ ODD = {
     "3000 nested parentheses": Odd(TAIL + b"x = " + b"(" * 3000 + b"1" + b")" * 3000 + b"\n", "nested"),
     "a sum of 5000 terms": Odd(TAIL + terms(5000), "nested too deeply"),
     "a sum of 1000 terms": Odd(TAIL + terms(1000), "nested too deeply"),
-    "a sum of 250 terms": Odd(TAIL + terms(250), "nested too deeply"),
+    # 3.12 takes fewer frames for a level
+    "a sum of 250 terms": Odd(TAIL + terms(250), None if NEWER >= (3, 12) else "nested too deeply"),
     "a deep sum in an optimizer": Odd(
-        FORK.replace(b"* 0.1)", b"* (" + b" + ".join([b"0.1"] * 250) + b"))"), "nested too deeply"
+        FORK.replace(b"* 0.1)", b"* (" + b" + ".join([b"0.1"] * 250) + b"))"),
+        None if NEWER >= (3, 12) else "nested too deeply",
     ),
     "a character that only an escape can write": Odd(
         b"# coding: ascii\n"
