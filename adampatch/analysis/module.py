@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
+import gc
 import io
 import itertools
 import tokenize
@@ -13,6 +15,30 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gast
+
+
+def syntax_tree(text: str) -> ast.Module:
+    """The tree that ``ast`` makes. Raises SyntaxError (also for NUL bytes and over-nested code)."""
+    with _parsing():
+        return ast.parse(text)
+
+
+@contextlib.contextmanager
+def _parsing() -> Iterator[None]:
+    """Every way in which parsing fails is a SyntaxError, and a user's invalid escapes warn nobody."""
+    collecting = gc.isenabled()
+    gc.disable()  # it goes through all the nodes again and again, and finds none to free
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except ValueError as error:
+        raise SyntaxError(str(error)) from error
+    except (RecursionError, MemoryError) as error:
+        raise SyntaxError("the code is nested too deeply to be followed") from error
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @dataclass
@@ -34,14 +60,8 @@ class Module:
     @classmethod
     def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:
         """Raises SyntaxError (also for NUL bytes and over-nested code)."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # invalid escapes in users' strings
-                tree = gast.ast_to_gast(ast.parse(text))
-        except ValueError as error:
-            raise SyntaxError(str(error)) from error
-        except (RecursionError, MemoryError) as error:
-            raise SyntaxError("the code is nested too deeply to be followed") from error
+        with _parsing():
+            tree = gast.ast_to_gast(ast.parse(text))
         module = cls(path, text, tree, package)
         module._collect(tree.body)
         return module

@@ -6,19 +6,17 @@ is, so that what libcst would not print as it was (or not in time) is in nobody'
 
 from __future__ import annotations
 
-import ast
 import bisect
-import gc
 import io
 import re
 import tokenize
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import cached_property
 from typing import Any
 
+from adampatch.analysis.module import syntax_tree
 from adampatch.rewrite.edits import RUNTIME_NAME
 
 # A lone CR ends a line too; str.splitlines also splits at form feeds and U+2028, Python does not.
@@ -64,7 +62,7 @@ class Layout:
         self.pieces: list[Piece] = []
         kinds: list[Kind] = []
         start = end = 0
-        for statement in (parsed(text) if tree is None else tree).body:
+        for statement in (syntax_tree(text) if tree is None else tree).body:
             if not kinds:
                 between = _BETWEEN.match(text, end)
                 start = between.end() if between else end
@@ -128,23 +126,6 @@ class Layout:
         if before.isascii():
             return start + column
         return start + len(before.encode()[:column].decode())
-
-
-def parsed(text: str) -> ast.Module:
-    """The syntax tree. Raises SyntaxError, also for code that is nested too deeply."""
-    collecting = gc.isenabled()
-    gc.disable()  # which goes through all the nodes again and again and finds nothing: 4 s of 5 at 5 MB
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in users' strings
-            return ast.parse(text)
-    except ValueError as error:
-        raise SyntaxError(str(error)) from error
-    except (RecursionError, MemoryError) as error:
-        raise SyntaxError("the code is nested too deeply to be followed") from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _kind(statement: Any) -> Kind:

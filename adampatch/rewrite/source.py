@@ -16,8 +16,9 @@ from typing import Any
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
+from adampatch.analysis.module import syntax_tree
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
-from adampatch.rewrite.pieces import Kind, Layout, Piece, parsed
+from adampatch.rewrite.pieces import Kind, Layout, Piece
 
 _HOLE = "__hole__"
 _IMPORTS = {Kind.IMPORT, Kind.FUTURE, Kind.RUNTIME}
@@ -55,7 +56,7 @@ def rewritten(text: str, plan: Plan) -> str:
         changes.append(_import(layout, plan.import_line, min(placed, default=None)))
     new = layout.spliced(changes)
     try:
-        statements = len(parsed(new).body)
+        statements = len(syntax_tree(new).body)
     except SyntaxError as error:
         raise GuardFailed(f"the result does not parse: {error.msg} (line {error.lineno})") from error
     if statements != sum(len(piece.kinds) for piece in layout.pieces) + added:
@@ -142,7 +143,7 @@ def _edited(layout: Layout, piece: Piece, edits: Sequence[Edit]) -> str:
     new = source.text(_with_edits(source, edits))
     old = layout.text[piece.start : piece.end]
     try:
-        parsed(new)  # before libcst, which takes more than Python does
+        syntax_tree(new)  # before libcst, which takes more than Python does
         back = _Source(layout, piece, new).without_ours()
         if _dump(back) != _dump(source.without_ours() if RUNTIME_NAME in old else old):
             raise GuardFailed("with our calls taken out again the code is not the original")
@@ -154,7 +155,7 @@ def _edited(layout: Layout, piece: Piece, edits: Sequence[Edit]) -> str:
 
 def _dump(text: str) -> str:
     try:
-        return ast.dump(parsed(text), include_attributes=False)
+        return ast.dump(syntax_tree(text), include_attributes=False)
     except RecursionError as error:
         raise SyntaxError("the code is nested too deeply to be followed") from error
 
