@@ -154,9 +154,8 @@ CODES: dict[str, Code] = {
         "the update of a stock optimizer cannot be separated as it is written",
         "The class is one of TensorFlow Addons' or tf.contrib's that keeps its own form of the update, "
         "and patching it at run time would fail. What makes it is left alone.",
-        "tfa.optimizers.LAMB(1e-3)",
-        "copy the class into the project and write its step as one expression, or use the class of Keras "
-        "where there is one (keras.optimizers.Lamb)",
+        "tfa.optimizers.Yogi(1e-3)",
+        "copy the class into the project and write its step as one expression",
     ),
     "AP222": Code(
         "a stock class is handed on, and also told apart from others",

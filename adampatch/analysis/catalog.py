@@ -257,9 +257,10 @@ _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (
         ("tensorflow_addons.optimizers",),
         "tensorflow_addons.optimizers",
-        ("AdaBelief", "AdamW", "LazyAdam", "RectifiedAdam"),
+        ("AdaBelief", "AdamW", "LAMB", "LazyAdam", "RectifiedAdam"),
     ),
     (("tensorflow_addons.optimizers.adabelief",), "tensorflow_addons.optimizers", ("AdaBelief",)),
+    (("tensorflow_addons.optimizers.lamb",), "tensorflow_addons.optimizers", ("LAMB",)),
     (("tensorflow_addons.optimizers.lazy_adam",), "tensorflow_addons.optimizers", ("LazyAdam",)),
     (("tensorflow_addons.optimizers.rectified_adam",), "tensorflow_addons.optimizers", ("RectifiedAdam",)),
     (("tensorflow_addons.optimizers.weight_decay_optimizers",), "tensorflow_addons.optimizers", ("AdamW",)),
@@ -305,7 +306,6 @@ STOCK_MODULES: dict[str, str] = {
 STOCK_INSEPARABLE = frozenset(
     {
         "tensorflow.contrib.opt.AdaMaxOptimizer",
-        "tensorflow_addons.optimizers.LAMB",
         "tensorflow_addons.optimizers.Yogi",
     }
 )

@@ -18,6 +18,7 @@ def addons():
 LEGACY = families.LEGACY
 INNER = {
     "Adam": lambda a: LEGACY.Adam(0.01),
+    "LAMB": lambda a: a.LAMB(0.01),
     "RectifiedAdam": lambda a: a.RectifiedAdam(0.01),
     "AdaBelief": lambda a: a.AdaBelief(0.01),
     "AdamW": lambda a: a.AdamW(learning_rate=0.01, weight_decay=0.001),
