@@ -5,6 +5,7 @@ that each way of being wrong is known, and so is what the judge has to call it.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from adampatch.verify.formats import FORMATS
 from adampatch.verify.judge import judge
 
 KERAS3 = Optimizer("keras.optimizers.Adam", "keras3", "Adam")
-F, F64 = np.float32, np.float64
+F = np.float32
 
 
 def case_named(end, optimizer=KERAS3):
@@ -329,7 +330,10 @@ def test_under_xla_a_rule_is_judged_by_bounds_and_balls():
         """Under a rule the second moment is rounded once, as fused multiply-adds do."""
 
         def step(self, w, m, v, g, lr, t, bounds=None):
-            fused = wrong(second=lambda self, v, g: F64(v + (F64(g) * g - v) * self.one_minus_2).astype(F))
+            wide = functools.partial(np.asarray, dtype=np.float64)
+            fused = wrong(
+                second=lambda self, v, g: (v + (wide(g) * g - v) * wide(self.one_minus_2)).astype(F)
+            )
             return (Adam() if bounds is None else fused).step(w, m, v, g, lr, t, bounds)
 
     assert verdict_of(CLAMPED, Contracted()).verdict == "FAIL"
