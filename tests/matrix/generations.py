@@ -26,7 +26,10 @@ GENERATIONS = (
         "tf221",
         ("3.11", "3.12", "3.13"),
         ("tensorflow==2.21.0", "keras==3.15.1", "tf_keras==2.21.0"),
-        ("tests/runtime", "tests/test_forks.py", "tests/test_forks_tf_keras.py", "tests/test_uses.py"),
+        (
+            *("tests/runtime", "--ignore", "tests/runtime/test_runtime_addons.py"),
+            *("tests/test_forks.py", "tests/test_forks_tf_keras.py", "tests/test_uses.py"),
+        ),
     ),
     Generation(
         "TF 2.15.1, TF Addons 0.23 (V1, wrappers)",

@@ -25,7 +25,8 @@ def test_the_command_is_green_and_its_report_is_complete():
     assert {"keras.optimizers.Adam", "tensorflow.compat.v1.train.AdamOptimizer"} <= families
     assert any(name.endswith("legacy.Adam") for name in families)
     assert {"what": "GPU", "reason": "none visible"} in document["not_verified"]
+    unknown = {item["what"].removeprefix("the formula of ") for item in document["not_verified"]}
     for row in document["cases"]:
         assert row["verdict"] in ("PASS_BITWISE", "PASS_BOUND"), row
-        assert 0 < row["max_error_over_bound"] <= 1
+        assert row["optimizer"] in unknown or 0.5 < row["max_error_over_bound"] <= 1
         assert row["first_divergence"] is None
