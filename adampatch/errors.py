@@ -20,3 +20,8 @@ class AdampatchError(Exception):
 
     def __str__(self) -> str:
         return self.what if self.where is None else f"{self.where}: {self.what}"
+
+
+def internal_error(error: Exception) -> str:
+    """What a report says of a file that a bug of ours stopped."""
+    return f"internal error ({type(error).__name__}: {error}); please report it"

@@ -14,7 +14,6 @@ import click
 from adampatch.cli import options
 from adampatch.cli.options import plural, styled
 
-_GREEN = ("PASS_BITWISE", "PASS_BOUND")
 _MEANING = {
     "FAIL": "patched and stock differ",
     "MODEL_INVALID": "stock is outside of its own bound: the reference is wrong, or TensorFlow changed",
@@ -118,8 +117,10 @@ def _progress(quiet: bool) -> Iterator[Any]:
 
 def _print(document: dict[str, Any], code: int, verbose: int) -> None:
     """Failures first, then one line for each optimizer, then what was not verified."""
+    from adampatch.verify.judge import GREEN, NOT_RUN
+
     for row in document["cases"]:
-        if row["verdict"] not in (*_GREEN, "NOT_RUN"):
+        if row["verdict"] not in (*GREEN, NOT_RUN):
             _print_failure(row)
     for optimizer, rows in groupby(document["cases"], key=lambda row: row["optimizer"]):
         _print_optimizer(optimizer, list(rows), verbose)
@@ -144,12 +145,14 @@ def _print_failure(row: dict[str, Any]) -> None:
 
 
 def _print_optimizer(optimizer: str, rows: list[dict[str, Any]], verbose: int) -> None:
-    ran = [row for row in rows if row["verdict"] != "NOT_RUN"]
+    from adampatch.verify.judge import GREEN, NOT_RUN, PASS_BITWISE
+
+    ran = [row for row in rows if row["verdict"] != NOT_RUN]
     if not ran:
         return  # it stands under what was not verified
-    green = sum(row["verdict"] in _GREEN for row in ran)
-    bitwise = sum(row["verdict"] == "PASS_BITWISE" for row in ran)
-    worst = max((row["max_error_over_bound"] for row in ran if row["verdict"] in _GREEN), default=0.0)
+    green = sum(row["verdict"] in GREEN for row in ran)
+    bitwise = sum(row["verdict"] == PASS_BITWISE for row in ran)
+    worst = max((row["max_error_over_bound"] for row in ran if row["verdict"] in GREEN), default=0.0)
     counts = f"{green} of {plural(len(ran), 'case')} green, {bitwise} of them to the bit"
     colour = "green" if green == len(ran) else "red"
     click.echo(f"{styled(optimizer, fg=colour)}  {counts}; greatest error {worst:.2f} of its bound")

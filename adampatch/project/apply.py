@@ -18,7 +18,7 @@ from typing import Any
 from adampatch import __version__
 from adampatch.analysis.module import Module
 from adampatch.analysis.sites import reason_text
-from adampatch.errors import AdampatchError
+from adampatch.errors import AdampatchError, internal_error
 from adampatch.project.atomic import replace_file
 from adampatch.project.changes import Change, RuntimeFile, write_changes
 from adampatch.project.discovery import NOTEBOOK_SUFFIX
@@ -77,7 +77,7 @@ def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
             _refuse(file, error.what)
             continue
         except Exception as error:  # a bug of ours stops this file, never the others
-            _refuse(file, f"internal error ({type(error).__name__}: {error}); please report it")
+            _refuse(file, internal_error(error))
             continue
         modules.add(runtime)
         changes.append(Change(file.source.relative, file.text.data, after, _sites(file), runtime))

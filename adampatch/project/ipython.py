@@ -7,8 +7,9 @@ import ast
 import io
 import re
 import tokenize
-import warnings
 from dataclasses import dataclass, field
+
+from adampatch.analysis.module import syntax_tree
 
 # Cell magics whose body is Python for this kernel -> whether what the body binds is there afterwards
 # (%%timeit compiles its body into a function). The body of any other is none of ours.
@@ -144,13 +145,9 @@ def _is_whole(text: str) -> bool:
 
 def _parsed(text: str) -> tuple[ast.Module | None, SyntaxError | None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in users' strings
-            return ast.parse(text), None
+        return syntax_tree(text), None
     except SyntaxError as error:
         return None, error
-    except (ValueError, RecursionError, MemoryError) as error:
-        return None, SyntaxError(str(error))
 
 
 def _flow(tree: ast.Module, text: str) -> str:

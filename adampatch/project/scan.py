@@ -13,8 +13,9 @@ import gast
 
 from adampatch.analysis.classes import ClassReport, Hierarchy, disputed, reports
 from adampatch.analysis.exports import Exports
-from adampatch.analysis.module import Module
+from adampatch.analysis.module import Module, imported_paths
 from adampatch.analysis.uses import Use, uses
+from adampatch.errors import internal_error
 from adampatch.project.discovery import Source, discover
 from adampatch.project.notebook import Notebook
 from adampatch.project.prefilter import mentions_adam
@@ -90,8 +91,7 @@ def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: C
             _fill(file, hierarchy, exports, adaptive)
         except Exception as error:  # a bug of ours stops this file, never the others
             file.classes, file.uses = [], []
-            what = f"internal error ({type(error).__name__}: {error}); please report it"
-            result.skipped.append((file.source.relative, what))
+            result.skipped.append((file.source.relative, internal_error(error)))
             result.unreadable.append(file.source.relative)
 
 
@@ -128,7 +128,7 @@ def _read(
         except SyntaxError as error:
             skip(source, f"does not parse as Python 3: {_where(error)}")
         except Exception as error:  # a bug of ours stops this file, never the others
-            skip(source, f"internal error ({type(error).__name__}: {error}); please report it")
+            skip(source, internal_error(error))
         else:
             notebook = text if isinstance(text, Notebook) else None
             if _SKIP.search(notebook.first_line if notebook else module.line_text(1)):
@@ -197,7 +197,7 @@ def namespace_members(files: Iterable[FileScan]) -> frozenset[str]:
         for file in files
         for node in gast.walk(file.module.tree)
         if isinstance(node, (gast.Import, gast.ImportFrom)) and not getattr(node, "level", 0)
-        for path in _imported_paths(node)
+        for path in imported_paths(node)
     }
     found = set()
     for file in files:
@@ -209,12 +209,6 @@ def namespace_members(files: Iterable[FileScan]) -> frozenset[str]:
         if relative or ("." in name and name in dotted and not script):
             found.add(file.source.relative)
     return frozenset(found)
-
-
-def _imported_paths(node: Any) -> list[str]:
-    if isinstance(node, gast.Import):
-        return [alias.name for alias in node.names]
-    return [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
 
 
 # ------------------------------------------------------------------------ reporting

@@ -21,7 +21,7 @@ from adampatch.rewrite.edits import RUNTIME_NAME
 
 # A lone CR ends a line too; str.splitlines also splits at form feeds and U+2028, Python does not.
 _ENDING = r"(?:\r\n|\r(?!\n)|\n)"
-_NEWLINE = re.compile(_ENDING)
+NEWLINE = re.compile(_ENDING)
 _BETWEEN = re.compile(rf"(?:[ \t\f]*(?:#[^\r\n]*)?{_ENDING})*[ \t\f]*")
 #: from the end of a statement to the end of its logical line; no match where another one follows
 _REST = re.compile(rf"(?:[ \t\f;]|\\{_ENDING})*(?:#[^\r\n]*)?(?:{_ENDING}|\Z)")
@@ -58,7 +58,7 @@ class Layout:
         """``tree``: of ``ast`` or gast, where it is known. Raises SyntaxError, also for code that is
         nested too deeply."""
         self.text = text
-        self._starts = [0, *(ending.end() for ending in _NEWLINE.finditer(text))]
+        self._starts = [0, *(ending.end() for ending in NEWLINE.finditer(text))]
         self.pieces: list[Piece] = []
         kinds: list[Kind] = []
         start = end = 0
@@ -77,7 +77,7 @@ class Layout:
     @cached_property
     def newline(self) -> str:
         """The first newline, as which libcst writes new ones."""
-        found = _NEWLINE.search(self.text)
+        found = NEWLINE.search(self.text)
         return found.group() if found else "\n"
 
     @cached_property
@@ -85,7 +85,7 @@ class Layout:
         """The first indentation, with which libcst indents new lines."""
         for piece in self.pieces:
             if Kind.BLOCK in piece.kinds:
-                source = _NEWLINE.sub("\n", self.text[piece.start : piece.end])
+                source = NEWLINE.sub("\n", self.text[piece.start : piece.end])
                 for token in tokenize.generate_tokens(io.StringIO(source).readline):
                     if token.type == tokenize.INDENT:
                         return token.string.rpartition("\f")[2] or "    "

@@ -18,11 +18,10 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 
 from adampatch.analysis.module import syntax_tree
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan
-from adampatch.rewrite.pieces import Kind, Layout, Piece
+from adampatch.rewrite.pieces import NEWLINE, Kind, Layout, Piece
 
 _HOLE = "__hole__"
 _IMPORTS = {Kind.IMPORT, Kind.FUTURE, Kind.RUNTIME}
-_NEWLINE = re.compile("\r\n|\r|\n")  # str.splitlines splits at form feeds too
 
 
 class GuardFailed(Exception):
@@ -194,7 +193,7 @@ class _Editor(cst.CSTTransformer):
         super().__init__()
         self.module = module
         self.targets = targets
-        self.lines = _NEWLINE.split(module.code)
+        self.lines = NEWLINE.split(module.code)
         self.blocks: list[str] = []
 
     def visit_IndentedBlock(self, node: cst.IndentedBlock) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class Case:
     bitwise: bool = True
     device: str = "CPU:0"
     seed: int = 0
-    rates: tuple[float, ...] = field(default=RATES)
+    rates: tuple[float, ...] = RATES
 
     def as_message(self) -> dict[str, Any]:
         """The case as the worker reads it."""
@@ -160,6 +160,16 @@ def _options(name: str, dtype: str, extra: dict[str, Any]) -> dict[str, Any]:
 
 
 # ------------------------------------------------------------------------ the numbers
+
+
+def numbers(case: Case) -> dict[str, Any]:
+    """All that a training needs beside the case: start values, gradients, rows of a sparse one."""
+    found: dict[str, Any] = {f"start/{i}": value for i, value in enumerate(initial(case))}
+    for t, row in enumerate(gradients(case), start=1):
+        found |= {f"g/{t}/{i}": gradient for i, gradient in enumerate(row)}
+    if case.layout == "sparse":
+        found["indices"] = np.asarray(INDICES)
+    return found
 
 
 def initial(case: Case) -> list[Array]:

@@ -262,7 +262,7 @@ def _different(record: _Record, run: str) -> tuple[dict[str, Any] | None, float]
             off, ulps = _apart(record.form, theirs, ours)
             most = max(most, ulps)
             if first is None and np.any(off):
-                at = tuple(int(x) for x in np.argwhere(off)[0])
+                at = _first(off)
                 quantity, _, number = name.partition("/")
                 first = {"run": run, "step": t, "quantity": quantity, "element": list(at)}
                 if number:
@@ -285,6 +285,11 @@ def _format_of(form: Format, bits: Array) -> Format:
     if 8 * bits.itemsize == form.bits:
         return form
     return FORMATS[f"float{8 * bits.itemsize}"]
+
+
+def _first(mask: Array) -> tuple[int, ...]:
+    """The index of the first element that is true."""
+    return tuple(int(x) for x in np.argwhere(mask)[0])
 
 
 def _apart(form: Format, theirs: Array, ours: Array) -> tuple[Array, float]:
@@ -325,7 +330,7 @@ def _bounded(record: _Record, reference: Reference | None) -> tuple[int, dict[st
         else:
             wrong = np.isfinite(rate) & ((rate < low) | (rate > high))
         if np.any(wrong):
-            at = tuple(int(x) for x in np.argwhere(wrong)[0])
+            at = _first(wrong)
             pair = {"expected": float(clipped[at]), "observed": float(rate[at])}
             return hits, where | {"quantity": "rate", "element": list(at)} | pair, error
         hit = np.isfinite(raw) & ((clipped != raw) if exact else (rate == low) | (rate == high))
@@ -357,8 +362,7 @@ def _touched_others(record: _Record, t: int, i: int, hit: Array) -> dict[str, An
         if name == f"w/{i}":
             off = off & ~hit
         if np.any(off):
-            at = [int(x) for x in np.argwhere(off)[0]]
-            return {"quantity": name.split("/")[0], "element": at, "clamped": False}
+            return {"quantity": name.split("/")[0], "element": list(_first(off)), "clamped": False}
     return None
 
 

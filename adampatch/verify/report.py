@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from adampatch.verify import judge
+from adampatch.verify.cases import Case
 from adampatch.verify.judge import Verdict
 from adampatch.verify.session import Result
 
@@ -28,7 +29,7 @@ def as_document(result: Result) -> dict[str, Any]:
     return {key: _plain(value) for key, value in document.items()}
 
 
-def _row(case: Any, verdict: Verdict) -> dict[str, Any]:
+def _row(case: Case, verdict: Verdict) -> dict[str, Any]:
     return {
         "id": case.id,
         "optimizer": case.optimizer.path,

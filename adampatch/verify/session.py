@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from adampatch.errors import AdampatchError
 from adampatch.verify import judge as judging
-from adampatch.verify.cases import INDICES, Case, Optimizer, gradients, initial, planned
+from adampatch.verify.cases import Case, Optimizer, numbers, planned
 from adampatch.verify.judge import Verdict, judge
 from adampatch.verify.process import Worker, WorkerFailed
 from adampatch.verify.references import reference_of
@@ -122,7 +122,7 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
 def _judged(worker: Worker, case: Case, folder: Path) -> Verdict:
     """Runs one case and judges it; whatever goes wrong becomes its verdict."""
     given, out = folder / "given.npz", folder / "out.npz"
-    np.savez(given, **_numbers(case))
+    np.savez(given, **numbers(case))
     request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
     try:
         answer = worker.ask(request, _CASE)
@@ -134,12 +134,3 @@ def _judged(worker: Worker, case: Case, folder: Path) -> Verdict:
         return Verdict(judging.NOT_RUN, reason=answer["not_run"])
     with np.load(out) as arrays:
         return judge(case, dict(arrays), answer)
-
-
-def _numbers(case: Case) -> Mapping[str, Any]:
-    numbers: dict[str, Any] = {f"start/{i}": value for i, value in enumerate(initial(case))}
-    for t, row in enumerate(gradients(case), start=1):
-        numbers |= {f"g/{t}/{i}": gradient for i, gradient in enumerate(row)}
-    if case.layout == "sparse":
-        numbers["indices"] = np.asarray(INDICES)
-    return numbers

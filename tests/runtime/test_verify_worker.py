@@ -5,9 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from adampatch.verify.cases import Optimizer, planned
+from adampatch.verify.cases import Optimizer, numbers, planned
 from adampatch.verify.judge import judge
-from adampatch.verify.session import _numbers
 
 pytestmark = pytest.mark.tensorflow
 
@@ -31,7 +30,7 @@ def verdict_of(tmp_path):
     def run(which, end, **kwargs):
         case = next(c for c in planned([OPTIMIZERS[which]]) if c.id.endswith(end))
         given, out = tmp_path / "given.npz", tmp_path / "out.npz"
-        np.savez(given, **_numbers(case))
+        np.savez(given, **numbers(case))
         message = json.loads(json.dumps(case.as_message()))
         answer = worker.run({"case": message, "numbers": str(given), "out": str(out)})
         with np.load(out) as arrays:

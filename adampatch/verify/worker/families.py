@@ -171,11 +171,8 @@ class Keras2(Keras3):
         return tf.Variable(value, name=name)
 
     def schedules(self, cls):
-        root = cls.__mro__[-2].__module__.split(".")[0]
-        for base in cls.__mro__:
-            root = base.__module__.split(".")[0]
-            if root in ("tf_keras", "keras"):
-                break
+        roots = (base.__module__.split(".")[0] for base in cls.__mro__)
+        root = next(root for root in roots if root in ("tf_keras", "keras"))
         return __import__(root + ".optimizers", fromlist=["schedules"]).schedules
 
 
