@@ -21,6 +21,18 @@ from adampatch.cli.options import plural
 @click.option(
     "--out", metavar="DIR", type=click.Path(path_type=Path), help="Write a patched copy of the tree."
 )
+@click.option(
+    "--standalone/--no-standalone",
+    default=None,
+    help="Write the whole run time into _adampatch.py, for targets where adampatch is not installed "
+    "(Python >= 3.7, TensorFlow >= 1.15); by default what is there stays.",
+)
+@click.option(
+    "--python",
+    "executable",
+    metavar="EXE",
+    help="The interpreter that will train; --standalone then brings edits for the stock optimizers it has.",
+)
 @click.option("--strict", is_flag=True, help="Write nothing if anything is refused.")
 @click.option("--adaptive", is_flag=True, help="Take RMSprop, Adagrad and Adadelta too.")
 @options.report_format
@@ -32,6 +44,8 @@ def command(
     show_diff: bool,
     check: bool,
     out: Path | None,
+    standalone: bool | None,
+    executable: str | None,
     strict: bool,
     adaptive: bool,
     style: str,
@@ -48,6 +62,7 @@ def command(
     adampatch apply . --rules ceiling
     """
     from adampatch.project import apply as applying
+    from adampatch.project.runtime_module import Wish
     from adampatch.project.scan import as_document, scan
 
     given = None
@@ -55,7 +70,8 @@ def command(
         from adampatch.ruleset import Rules
 
         given = Rules.load(rules).normal_form()
-    outcome = applying.planned(scan(paths, exclude, adaptive=adaptive), given)
+    wish = Wish(given, standalone, executable)
+    outcome = applying.planned(scan(paths, exclude, adaptive=adaptive), wish)
     changed = sorted([c.relative for c in outcome.changes] + [f.relative for f in outcome.runtime])
     withheld = strict and outcome.refused > 0
     dry = show_diff or check or withheld

@@ -3,14 +3,12 @@ What a rewrite is, is rewrite's; when and where files change, is said here."""
 
 from __future__ import annotations
 
-import ast
 import difflib
 import io
 import os
-import pprint
 import shutil
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,14 +24,13 @@ from adampatch.project.ignoring import default_excludes
 from adampatch.project.manifest import make_directories
 from adampatch.project.notebook import Notebook
 from adampatch.project.notebook_edits import rewritten_notebook, unpatched_notebook
+from adampatch.project.runtime_module import Wish, runtime_module
 from adampatch.project.scan import FileScan, Scan, import_line, namespace_members
 from adampatch.project.text import SourceText, Unreadable
 from adampatch.rewrite.edits import RUNTIME_NAME, Plan, plan
 from adampatch.rewrite.source import GuardFailed, rewritten, unpatched
 
-_MARK = "What patched code calls; written by adampatch"
-_NAMES = ("step", "fused", "observed", "patched", "effective_rates", "snapshot", "v1")
-_NO_RULES: dict[str, Any] = {"version": 1, "observe": {}, "runtime": {}, "rules": []}
+_AS_IT_IS = Wish()
 
 
 @dataclass
@@ -54,10 +51,9 @@ class Outcome:
         return self.scan.refused + len(self.scan.unreadable) + len(self.failed)
 
 
-def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
-    """All changes that patching the scanned project takes; nothing is written. ``rules`` is a
-    normal form; None keeps the rules that are there. Raises AdampatchError when a file that
-    is not ours stands where the runtime module has to go."""
+def planned(scan: Scan, wish: Wish = _AS_IT_IS) -> Outcome:
+    """All changes that patching the scanned project takes; nothing is written. Raises
+    AdampatchError when a file that is not ours stands where the runtime module has to go."""
     changes: list[Change] = []
     modules: set[str] = set()
     members = namespace_members(scan.files)
@@ -81,7 +77,7 @@ def planned(scan: Scan, rules: Mapping[str, Any] | None = None) -> Outcome:
             continue
         modules.add(runtime)
         changes.append(Change(file.source.relative, file.text.data, after, _sites(file), runtime))
-    files = [RuntimeFile(module, _runtime_module(scan.root, module, rules)) for module in sorted(modules)]
+    files = [RuntimeFile(module, runtime_module(scan.root / module, wish)) for module in sorted(modules)]
     changed = [f for f in files if _bytes(scan.root / f.relative) != f.data]
     return Outcome(scan, changes, changed)
 
@@ -247,43 +243,3 @@ def _bytes(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
-
-
-def _runtime_module(root: Path, relative: str, rules: Mapping[str, Any] | None) -> bytes:
-    """The text of an ``_adampatch.py``. Without ``rules`` those of the file that is there stay."""
-    path = root / relative
-    existing = _bytes(path)
-    if existing is not None:
-        text = existing.decode("utf-8", "replace")
-        if _MARK not in text:
-            raise AdampatchError(path, "is not adampatch's, and stands where its module has to go; rename it")
-        if rules is None:
-            rules = _embedded_rules(path, text)
-    body = pprint.pformat(dict(rules or _NO_RULES), indent=1, width=100, sort_dicts=False)
-    lines = [
-        f'"""{_MARK} {__version__}. Commit it with the code.',
-        "",
-        "`adampatch apply --rules FILE` writes it again with other rules, `adampatch revert`",
-        'removes it. ADAMPATCH_RULES=FILE replaces these rules for one run.\n"""',
-        "",
-        "from adampatch.runtime import bind",
-        "",
-        f"RULES = {body}",
-        "",
-        "_bound = bind(RULES, __name__)",
-        *(f"{name} = _bound.{name}" for name in _NAMES),
-        "",
-    ]
-    return "\n".join(lines).encode()
-
-
-def _embedded_rules(path: Path, text: str) -> Mapping[str, Any]:
-    try:
-        for node in ast.parse(text).body:
-            if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "RULES":
-                rules = ast.literal_eval(node.value)
-                if isinstance(rules, dict):
-                    return rules
-    except (SyntaxError, ValueError):
-        pass
-    raise AdampatchError(path, "was edited and its RULES cannot be read; give --rules, or remove the file")

@@ -6,16 +6,20 @@ Touches no TensorFlow: what does is imported when an optimizer first steps.
 import json
 import threading
 
-from adampatch.runtime import records, settings
+from adampatch.runtime import (
+    graph_tensors,
+    observing,
+    patching,
+    reading,
+    records,
+    sampling,
+    settings,
+    stepping,
+)
+from adampatch.runtime.worlds import unconverted
 
-_LOCK = threading.Lock()
+_BINDINGS_LOCK = threading.Lock()
 _BINDINGS = {}
-
-
-def _unconverted(function):
-    # What tf.autograph.experimental.do_not_convert leaves on a function, without TensorFlow.
-    function.autograph_info__ = {}
-    return function
 
 
 class Binding(object):
@@ -38,7 +42,7 @@ class Binding(object):
     def __reduce__(self):
         return _restore, (self.rules, self.name, self.given)
 
-    @_unconverted
+    @unconverted
     def step(self, optimizer, variable, update, rate, direction, decay=None, alpha=None, indices=None):
         """Stands for `update` in `w <- w - update`.
 
@@ -59,26 +63,20 @@ class Binding(object):
         Raises:
             ValueError: settings or rules that cannot be obeyed, before the first update.
         """
-        from adampatch.runtime import stepping
+        return stepping.stepped(self, optimizer, variable, update, rate, direction, decay, alpha, indices)
 
-        return stepping.step(self, optimizer, variable, update, rate, direction, decay, alpha, indices)
-
-    @_unconverted
+    @unconverted
     def fused(self, optimizer, variable, stock):
         """Stands for the callee of a fused kernel and is called with the kernel's arguments.
 
         Returns `stock` itself with nothing to observe and no rule for `variable`; else a
         function with the kernel's signature and return value.
         """
-        from adampatch.runtime import stepping
-
-        return stepping.fused(self, optimizer, variable, stock)
+        return stepping.fused_call(self, optimizer, variable, stock)
 
     def observed(self, cls):
         """Class decorator: marks the end of one optimizer update. Returns `cls` itself."""
-        from adampatch.runtime import observing
-
-        return observing.observed(self, cls)
+        return observing.observed_class(self, cls)
 
     def patched(self, x, rules=None, emit=None, every=None, keras=None, strict=True):
         """The patched form of an optimizer class, instance, Keras name or config.
@@ -98,35 +96,18 @@ class Binding(object):
                 code and reason), or bad settings.
             RuntimeError: the tool side of adampatch is not installed here.
         """
-        from adampatch.runtime import patching
+        return patching.patched_form(self, x, {"rules": rules, "emit": emit, "every": every}, keras, strict)
 
-        return patching.patched(self, x, {"rules": rules, "emit": emit, "every": every}, keras, strict)
-
-    @staticmethod
-    def effective_rates(optimizer):
-        """See `adampatch.runtime.effective_rates`."""
-        from adampatch.runtime import reading
-
-        return reading.effective_rates(optimizer)
-
-    @staticmethod
-    def snapshot(optimizer):
-        """See `adampatch.runtime.snapshot`."""
-        from adampatch.runtime import reading
-
-        return reading.snapshot(optimizer)
+    effective_rates = staticmethod(reading.effective_rates)
+    snapshot = staticmethod(reading.snapshot)
 
     @property
     def v1(self):
         """Module with `tensors(graph=None)`."""
-        from adampatch.runtime import graph_tensors
-
         return graph_tensors
 
     def end(self, optimizer):
         """Ends one update of `optimizer` (called by what `observed` wraps)."""
-        from adampatch.runtime import sampling
-
         sampling.flush(optimizer, records.record_of(optimizer, self))
 
     def derive(self, given):
@@ -144,7 +125,7 @@ class Binding(object):
 def _restore(rules, name, given):
     """The one Binding of these rules and settings in this process."""
     key = json.dumps([rules, name, given], sort_keys=True)
-    with _LOCK:
+    with _BINDINGS_LOCK:
         found = _BINDINGS.get(key)
         if found is None:
             found = _BINDINGS[key] = Binding(rules, name, given)

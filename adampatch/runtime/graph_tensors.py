@@ -5,9 +5,9 @@ except inside a branch, where a fetch cannot reach.
 """
 
 import numpy as np
-import tensorflow as tf
 
 from adampatch.runtime import worlds
+from adampatch.runtime.lazy import tf
 
 QUANTITIES = ("rate", "alpha", "update", "clamped")
 _REGISTRY = "_adampatch_tensors"
@@ -58,7 +58,7 @@ def _carry_out(tensor, name, quantity):
     filler = _filler(shape, tensor.dtype)
     with tf.init_scope():
         carrier = worlds.hidden_variable(filler, tensor.dtype, name + "/" + quantity)
-        outside = worlds.cond(
+        outside = tf.compat.v1.cond(
             tf.raw_ops.VarIsInitializedOp(resource=carrier.handle),
             lambda: tf.raw_ops.ReadVariableOp(resource=carrier.handle, dtype=tensor.dtype),
             lambda: tf.constant(filler, tensor.dtype),

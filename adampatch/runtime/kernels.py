@@ -4,9 +4,8 @@ Touches TensorFlow; formulas follow core/kernels/training_ops.cc and are bit-ide
 CPU from TensorFlow 2.10 (adampatch docs, formulas section 3).
 """
 
-import tensorflow as tf
-
 from adampatch.runtime import worlds
+from adampatch.runtime.lazy import tf
 
 _ADAM_TAIL = ("beta1_power", "beta2_power", "lr", "beta1", "beta2", "epsilon", "grad", "use_locking")
 
@@ -121,7 +120,7 @@ KERNELS = {
 }
 
 
-def find(stock):
+def kernel_of(stock):
     """(Kernel, whether it takes resource handles) by the callable's name, or (None, False).
 
     Every spelling of one kernel is the same name without underscores: `apply_adam`,

@@ -5,14 +5,15 @@ Touches only the class it decorates; no TensorFlow until an update ends.
 
 import functools
 
-from adampatch.runtime import records, wrappers
+from adampatch.runtime import records, worlds, wrappers
+from adampatch.runtime.lazy import tf
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
 # `_backend_update_step` inside `cond` when it accumulates gradients, so the flush hangs there.
 ENDS = ("_backend_update_step", "apply_gradients")
 
 
-def observed(binding, cls):
+def observed_class(binding, cls):
     """Makes `cls` flush the samples of `binding` when one of its updates ends; returns `cls`.
 
     Idempotent; where several classes of an MRO are observed the outermost call flushes.
@@ -43,7 +44,7 @@ def observed(binding, cls):
             args, kwargs = _check_pairs(record, args, kwargs)
         else:
             _check_listed(record, self)
-        graph = _current_graph()
+        graph = worlds.current_graph()
         record.enter(graph)
         try:
             out = call(self, args, kwargs)
@@ -79,12 +80,6 @@ def _warn_unreached(record, pairs):
     )
 
 
-def _current_graph():
-    from adampatch.runtime import worlds
-
-    return worlds.current_graph()
-
-
 def _check_at_build(binding, cls):
     """Keras builds an optimizer before anything is updated: the place to refuse a rule."""
     own = cls.__dict__.get("build")
@@ -110,8 +105,6 @@ def _check_at_slots(binding, cls):
 
     @functools.wraps(cls._create_slots)
     def _create_slots(self, var_list):
-        from adampatch.runtime import worlds
-
         records.record_of(self, binding).check([worlds.path_of(variable) for variable in var_list])
         call = own.__get__(self, cls) if own is not None else super(cls, self)._create_slots
         return call(var_list)
@@ -142,8 +135,6 @@ def _show_to_saved_models(binding, cls):
 def _check_listed(record, optimizer):
     if record.checked or not record.settings.rules:
         return
-    from adampatch.runtime import worlds
-
     listed = worlds.listed_variables(optimizer)
     if listed:
         record.check([worlds.path_of(variable) for variable in listed])
@@ -151,8 +142,6 @@ def _check_listed(record, optimizer):
 
 def _as_called(function):
     """`function`, converted by AutoGraph exactly if the caller's code is being converted."""
-    import tensorflow as tf
-
     if tf.executing_eagerly():
         return function
     try:
@@ -180,10 +169,6 @@ def _check_pairs(record, args, kwargs):
         kwargs = dict(kwargs, grads_and_vars=pairs)
     else:
         args = (pairs,) + args[1:]
-
-    import tensorflow as tf
-
-    from adampatch.runtime import worlds
 
     variables = [variable for _, variable in pairs]
     if not tf.executing_eagerly():

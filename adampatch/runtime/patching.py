@@ -1,7 +1,7 @@
 """patched(x): slips rewritten update methods into a class, just above the class that defines them.
 
-Touches classes and the `__class__` of instances; the rewriting itself is the tool side's,
-reached lazily.
+Touches classes and the `__class__` of instances; where the edits come from is said in
+`stock_edits`, how they become functions in `methods`.
 """
 
 import copy
@@ -9,9 +9,10 @@ import copyreg
 import sys
 import threading
 
-from adampatch.runtime import records, wrappers
+from adampatch.runtime import methods, records, stock_edits, wrappers
+from adampatch.runtime.lazy import tf
 
-_LOCK = threading.RLock()
+_CLASSES_LOCK = threading.RLock()
 _CLASSES = {}  # (binding, stock class) -> patched class
 _METACLASSES = {}
 
@@ -40,7 +41,7 @@ _EXPORT_NAMES = (
 )  # fmt: skip
 
 
-def patched(binding, x, given, keras=None, strict=True):
+def patched_form(binding, x, given, keras=None, strict=True):
     """See `Binding.patched`."""
     given = {name: value for name, value in given.items() if value is not None}
     try:
@@ -50,7 +51,7 @@ def patched(binding, x, given, keras=None, strict=True):
         if isinstance(x, (str, dict)):
             made = _from_keras(x, keras) if strict else _from_keras_or_none(x, keras)
         return _patched_instance(binding, made, given)
-    except Unpatchable:
+    except methods.Unpatchable:
         if strict:
             raise
         return x
@@ -65,20 +66,10 @@ def _from_keras_or_none(identifier, keras):
 
 def _from_keras(identifier, keras):
     if keras is None:
-        import tensorflow as tf
-
         keras = tf.keras
     if isinstance(identifier, str):
         identifier = identifier.lower()  # the registry's spelling
     return keras.optimizers.get(copy.deepcopy(identifier))
-
-
-class Unpatchable(ValueError):
-    """A class that stays as it is; `code` AP2xx, None where it has no update to patch."""
-
-    def __init__(self, code, message):
-        super(Unpatchable, self).__init__(message)
-        self.code = code
 
 
 def _patched_instance(binding, optimizer, given):
@@ -88,12 +79,12 @@ def _patched_instance(binding, optimizer, given):
     for part in parts:
         try:
             found.append((part, _patched_class(binding, type(part))))
-        except Unpatchable as error:
+        except methods.Unpatchable as error:
             if len(parts) == 1 or not _may_stay(part, error):
                 raise
     if not found:
         wrapped = ", ".join(_name(type(part)) for part in parts[1:])
-        raise Unpatchable(
+        raise methods.Unpatchable(
             None,
             "adampatch: neither {} nor what it wraps ({}) has an Adam-family update; "
             "nothing to patch. {}".format(_name(type(optimizer)), wrapped, _SCOPE),
@@ -121,7 +112,7 @@ def _patched_class(binding, cls):
         cls = cls.__adampatch_origin__  # another project's rules
     if getattr(cls, "__adampatch_observed__", False):
         return cls  # patched in its source, or derived from a patched class
-    with _LOCK:
+    with _CLASSES_LOCK:
         found = _CLASSES.get((binding, cls))
         if found is None:
             found = _CLASSES[(binding, cls)] = _build(binding, cls)
@@ -142,32 +133,39 @@ def _backend_of(cls):
 
 
 def _rewritten(binding, cls):
-    """[(owner, {name: function})] over the MRO, from the tool side."""
-    try:
-        from adampatch.rewrite import live
-    except ImportError as error:
-        raise RuntimeError(
-            "adampatch: patched({}) needs the tool side of adampatch in this environment, and {}; "
-            "`pip install adampatch` (Python >= 3.10), or patch the source with `adampatch apply`".format(
-                cls.__name__, error
-            )
-        )
+    """[(owner, {name: function})] over the MRO: of stock classes from the table of edits that
+    this package brings, of all others from the tool side."""
     out = []
     for owner in cls.__mro__:
         if any(owner.__module__ == m or owner.__module__.startswith(m + ".") for m in _FRAME_MODULES):
             continue
-        try:
-            methods = live.rewritten_methods(owner, binding)
-        except live.Refused as refused:
-            raise Unpatchable(
-                refused.code,
-                "adampatch: {} cannot be patched: {}: {}; `adampatch explain {}` says more".format(
-                    _name(owner), refused.code, refused.reason, refused.code
-                ),
+        found = stock_edits.of_class(owner)
+        if found is None:
+            found = _edits_by_tool(owner, cls)
+        if found:
+            out.append(
+                (owner, {name: methods.remade(owner, name, *found[name], binding=binding) for name in found})
             )
-        if methods:
-            out.append((owner, methods))
     return out
+
+
+def _edits_by_tool(owner, cls):
+    """{name: (digest, edits)} of a class that the table does not know."""
+    try:
+        from adampatch.rewrite import live
+    except ImportError as error:
+        if stock_edits.has_no_update(owner):
+            return {}
+        raise RuntimeError(
+            "adampatch: patched({}) needs the tool side of adampatch in this environment, since {} is no "
+            "stock class of a known version, and {}; `pip install adampatch` (Python >= 3.10) here, or have "
+            "`adampatch apply` patch its source, or, where it is stock, `adampatch apply --standalone "
+            "--python {}` bring what it needs".format(cls.__name__, _name(owner), error, sys.executable)
+        )
+    try:
+        return live.method_edits(owner)
+    except live.Refused as refused:
+        raise methods.refusal(owner, refused.code, refused.reason)
 
 
 def _build(binding, cls):
@@ -180,7 +178,7 @@ def _build(binding, cls):
         return cls
     rewritten = _rewritten(binding, cls)
     if not rewritten:
-        raise Unpatchable(
+        raise methods.Unpatchable(
             None, "adampatch: {} has no Adam-family update; nothing to patch. {}".format(_name(cls), _SCOPE)
         )
     meta = _metaclass(type(cls))
@@ -188,9 +186,9 @@ def _build(binding, cls):
         meta(
             "Patched" + owner.__name__,
             (owner,),
-            dict(methods, __module__=owner.__module__, __doc__=owner.__doc__),
+            dict(functions, __module__=owner.__module__, __doc__=owner.__doc__),
         )
-        for owner, methods in rewritten
+        for owner, functions in rewritten
     ]
     # `class PatchedAdam(Adam)` carries the methods; with (AdamW, PatchedAdam) as bases it comes
     # right before Adam in the MRO, so what AdamW does before calling super() stays.

@@ -6,6 +6,7 @@ Reads variables of ours; writes nothing.
 import numpy as np
 
 from adampatch.runtime import records, wrappers
+from adampatch.runtime.lazy import tf
 from adampatch.runtime.settings import NotYetAvailable
 
 PERCENTILES = (
@@ -37,10 +38,10 @@ def _put(out, key, value):
 
 def _in_graph(optimizer):
     try:
-        import tensorflow as tf
+        eager = tf.executing_eagerly()
     except ImportError:
         return ""
-    if not tf.executing_eagerly() and getattr(tf.compat.v1.get_default_graph(), "_adampatch_tensors", None):
+    if not eager and getattr(tf.compat.v1.get_default_graph(), "_adampatch_tensors", None):
         return " In a v1 graph fetch adampatch.v1.tensors() instead."
     return ""
 

@@ -6,15 +6,11 @@ Touches TensorFlow and only variables of ours; no summary, print or assert (XLA 
 import types
 
 import numpy as np
-import tensorflow as tf
 
-from adampatch.runtime import records, worlds
+from adampatch.runtime import methods, records, worlds
+from adampatch.runtime.lazy import tf
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
-
-
-def _cell(value):
-    return (lambda: value).__closure__[0]  # types.CellType is Python 3.8
 
 
 def freeze(thunk, change=lambda value: value):
@@ -26,7 +22,7 @@ def freeze(thunk, change=lambda value: value):
     if not isinstance(thunk, types.FunctionType) or not thunk.__closure__:
         return thunk
     try:
-        cells = tuple(_cell(change(cell.cell_contents)) for cell in thunk.__closure__)
+        cells = tuple(methods.cell(change(cell.cell_contents)) for cell in thunk.__closure__)
     except ValueError:  # an empty cell: nothing to freeze yet
         return thunk
     frozen = types.FunctionType(thunk.__code__, thunk.__globals__, thunk.__name__, thunk.__defaults__, cells)

@@ -4,9 +4,9 @@ Touches TensorFlow; adds ops only where a rule applies or something is observed.
 """
 
 import numpy as np
-import tensorflow as tf
 
 from adampatch.runtime import graph_tensors, kernels, records, sampling, worlds
+from adampatch.runtime.lazy import tf
 
 
 class _Site(object):
@@ -98,7 +98,7 @@ def bound(rate, limits):
 
 
 @worlds.do_not_convert
-def step(binding, optimizer, variable, update, rate, direction, decay, alpha, indices):
+def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha, indices):
     """See `Binding.step`."""
     site = _Site(binding, optimizer, variable)
     if site.idle:
@@ -160,12 +160,12 @@ def _publish_step(site, update, rate, alpha, bounded, rows):
 
 
 @worlds.do_not_convert
-def fused(binding, optimizer, variable, stock):
+def fused_call(binding, optimizer, variable, stock):
     """See `Binding.fused`."""
     site = _Site(binding, optimizer, variable)
     if site.idle:
         return stock
-    kernel, resource = kernels.find(stock)
+    kernel, resource = kernels.kernel_of(stock)
     if kernel is None:
         records.warn_once(
             ("kernel", getattr(stock, "__name__", repr(stock))),

@@ -1,17 +1,40 @@
 """Where a call happens (eager, function, v1 graph) and what a variable is called there.
 
-Touches TensorFlow; imported only once an optimizer steps.
+Touches TensorFlow, once an optimizer steps.
 """
 
-import tensorflow as tf
-from tensorflow.python.framework import func_graph as _func_graph
-from tensorflow.python.ops import resource_variable_ops as _resources
+import functools
+
+from adampatch.runtime.lazy import Lazy, tf
+
+_func_graph = Lazy("tensorflow.python.framework.func_graph")
+_resources = Lazy("tensorflow.python.ops.resource_variable_ops")
 
 EAGER, FUNCTION, GRAPH = "eager", "function", "graph"
 
-do_not_convert = tf.autograph.experimental.do_not_convert
-where = getattr(tf.compat.v1, "where_v2", None) or tf.where
-cond = tf.compat.v1.cond
+
+def unconverted(function):
+    """Marks `function` for AutoGraph as it marks what it made itself: not to be converted."""
+    function.autograph_info__ = {}
+    return function
+
+
+def do_not_convert(function):
+    """`tf.autograph.experimental.do_not_convert`, which also holds for what `function` calls."""
+    made = []
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        if not made:
+            made.append(tf.autograph.experimental.do_not_convert(function))
+        return made[0](*args, **kwargs)
+
+    return unconverted(call)
+
+
+def where(condition, x, y):
+    """`tf.where` of TensorFlow 2: the three arguments broadcast."""
+    return (getattr(tf.compat.v1, "where_v2", None) or tf.where)(condition, x, y)
 
 
 def world():

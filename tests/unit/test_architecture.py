@@ -16,9 +16,9 @@ PACKAGE = Path(adampatch.__file__).parent
 ARROWS = {
     "algebra": set(),
     "analysis": {"algebra"},
-    "rewrite": {"analysis", "algebra"},
+    "rewrite": {"analysis", "algebra", "runtime"},
     "ruleset": {"errors"},
-    "project": {"rewrite", "analysis", "errors", ""},
+    "project": {"rewrite", "analysis", "runtime", "errors", ""},
     "verify": {"errors", ""},
     "cli": {"project", "ruleset", "verify", "codes", "errors", ""},
     "runtime": set(),

@@ -1,0 +1,183 @@
+"""The table of edits of stock optimizers, made from installed packages by reading them.
+
+`python -m adampatch.project.stock ENVIRONMENT...` (`make stock`) writes the table that the run
+time brings along; `apply --standalone --python EXE` adds the edits for what EXE has installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from adampatch.analysis.classes import ClassReport, Hierarchy, reports
+from adampatch.analysis.module import Module
+from adampatch.errors import AdampatchError
+from adampatch.project.text import SourceText, Unreadable
+from adampatch.rewrite.methods import Edits, edits_by_method, method_texts
+from adampatch.rewrite.source import GuardFailed
+from adampatch.runtime.methods import digest
+from adampatch.runtime.stock_edits import UPDATE_METHODS
+
+# Where stock optimizers lie below site-packages, in every generation.
+_FILES = (
+    "keras/optimizers.py",
+    "keras/optimizers/**/*.py",
+    "keras/src/optimizers/**/*.py",
+    "tf_keras/src/optimizers/**/*.py",
+    "tf_keras/optimizers/**/*.py",
+    "tensorflow*/python/training/adam.py",
+    "tensorflow*/python/keras/optimizers.py",
+    "tensorflow*/python/keras/optimizer_v1.py",
+    "tensorflow*/python/keras/optimizer_v2/*.py",
+    "tensorflow_core/contrib/opt/python/training/*.py",
+    "tensorflow_addons/optimizers/*.py",
+)
+
+
+@dataclass
+class Table:
+    """By the digest of a method's text: its edits; None for a method with nothing to edit; or
+    why the class that it belongs to is refused. ``where``: in words, for readers."""
+
+    edits: dict[str, Edits] = field(default_factory=dict)
+    plain: set[str] = field(default_factory=set)
+    refused: dict[str, str] = field(default_factory=dict)
+    where: dict[str, str] = field(default_factory=dict)
+
+    def update(self, other: Table) -> None:
+        """Adds the entries of ``other``; where both have one, they agree or this one's stays."""
+        for key, found in other.edits.items():
+            self.edits.setdefault(key, found)
+        self.plain |= other.plain
+        for key, reason in other.refused.items():
+            self.refused.setdefault(key, reason)
+        for key, words in other.where.items():
+            self.where.setdefault(key, words)
+        self.plain -= self.edits.keys() | self.refused.keys()
+        for key in self.refused:
+            self.edits.pop(key, None)
+
+
+def table_of(site_packages: Path) -> Table:
+    """The table of the stock optimizers below a site-packages directory."""
+    table = Table()
+    for path in sorted({path for pattern in _FILES for path in site_packages.glob(pattern)}):
+        if path.name.endswith("_test.py"):
+            continue
+        relative = path.relative_to(site_packages).as_posix()
+        with contextlib.suppress(Unreadable, OSError, SyntaxError):
+            text = SourceText.from_bytes(path.read_bytes()).text
+            package = relative.rpartition("/")[0].replace("/", ".")
+            module = Module.parse(text, relative, package)
+            for report in reports(module, Hierarchy([module])):
+                table.update(_of_class(module, report))
+    return table
+
+
+def _of_class(module: Module, report: ClassReport) -> Table:
+    name = module.path.removesuffix(".py").replace("/", ".") + "." + report.name
+    texts = method_texts(module, report)
+    keys = {method: digest(text) for method, text in texts.items()}
+    shared = [keys[method] for method in UPDATE_METHODS if method in keys]
+    edits: dict[str, tuple[str, Edits]] = {}
+    reason = report.reason if report.status in ("refused", "partial") else None
+    if reason is None:
+        try:
+            edits = edits_by_method(module, report)
+        except GuardFailed as error:
+            reason = f"AP232: {error.why}"
+    if edits.keys() - set(UPDATE_METHODS):
+        return Table()  # the run time would not look for it there
+    table = Table(where={key: f"{name}.{method}" for method, key in keys.items()})
+    if reason is not None:
+        table.refused = dict.fromkeys(shared, reason)
+    else:
+        table.edits = {key: found for key, found in edits.values()}
+        table.plain = set(shared) - table.edits.keys()
+    return table
+
+
+def site_packages(executable: str) -> list[Path]:
+    """Where an interpreter has its packages; it is asked, and imports nothing of them.
+
+    Raises AdampatchError where it does not start.
+    """
+    question = "import sys; print('\\n'.join(p for p in sys.path if p.endswith(('-packages'))))"
+    try:
+        done = subprocess.run([executable, "-c", question], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise AdampatchError(
+            executable, f"is no Python that starts ({error}); give --python an interpreter"
+        ) from error
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise AdampatchError(executable, f"is no Python that starts ({last}); give --python an interpreter")
+    return [Path(line) for line in done.stdout.splitlines() if line]
+
+
+def table_for(executable: str) -> Table:
+    """The table of the stock optimizers that an interpreter has installed."""
+    table = Table()
+    for directory in site_packages(executable):
+        table.update(table_of(directory))
+    return table
+
+
+def shipped() -> Table:
+    """The table that the run time brings along."""
+    from adampatch.runtime import stock_table
+
+    return Table(dict(stock_table.EDITS), set(stock_table.PLAIN), dict(stock_table.REFUSED))
+
+
+def rendered(table: Table) -> str:
+    """The table as the text of a module, in the order of the digests."""
+    return "".join(_lines(table))
+
+
+def _lines(table: Table) -> Iterator[str]:
+    yield '"""Edits of stock update methods by the sha256 of their text, see `stock_edits`.\n\n'
+    yield "Generated by `make stock`; (start, end, replacement), offsets in the dedented text of a method."
+    yield '\n"""\n\n'
+    yield "EDITS = {\n"
+    for key in sorted(table.edits):
+        yield from _comment(table, key)
+        yield f'    "{key}": (\n'
+        yield from (f"        ({start}, {end}, {_quoted(text)}),\n" for start, end, text in table.edits[key])
+        yield "    ),\n"
+    yield "}\n\n# Update methods of stock classes in which there is nothing to edit.\nPLAIN = (\n"
+    yield from (f'    "{key}",\n' for key in sorted(table.plain))
+    yield ")\n\n# Update methods of stock classes that must not be patched.\nREFUSED = {\n"
+    for key in sorted(table.refused):
+        yield from _comment(table, key)
+        yield f'    "{key}": {_quoted(table.refused[key])},\n'
+    yield "}\n"
+
+
+def _comment(table: Table, key: str) -> Iterable[str]:
+    return [f"    # {table.where[key]}\n"] if key in table.where else []
+
+
+def _quoted(text: str) -> str:
+    return ascii(text)
+
+
+def main(environments: list[str]) -> int:
+    """Writes the table of the given environments' interpreters into the run time."""
+    table = Table()
+    for environment in environments:
+        found = table_for(str(Path(environment) / "bin" / "python"))
+        print(f"{environment}: {len(found.edits)} methods with edits, {len(found.refused)} refused")
+        table.update(found)
+    target = Path(__file__).parents[1] / "runtime" / "stock_table.py"
+    target.write_text(rendered(table), encoding="utf-8")
+    print(f"{target}: {len(table.edits)} methods with edits, {target.stat().st_size} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,90 @@
+"""The edits of one class by method: what patched(cls) does to a class that is imported already.
+
+Edits are (start, end, replacement) in the dedented text of a method, and add to it only: they
+hold none of the text around them.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import io
+import re
+from typing import Any, TypeAlias
+
+from adampatch.analysis.classes import ClassReport
+from adampatch.analysis.module import Module, syntax_tree
+from adampatch.rewrite.edits import plan
+from adampatch.rewrite.source import rewritten
+from adampatch.runtime.methods import digest, edited, method_text
+
+Edits: TypeAlias = tuple[tuple[int, int, str], ...]
+
+_TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+
+
+def edits_by_method(module: Module, report: ClassReport) -> dict[str, tuple[str, Edits]]:
+    """{method: (digest of its text, edits)} of the methods of a class that hold update sites.
+
+    Raises GuardFailed where the rewriting of the module cannot be trusted.
+    """
+    names = {name for site in report.sites if (name := _enclosing_method(report.node, site.node))}
+    if not names:
+        return {}
+    after = rewritten(module.text, plan(module, [report], [], ""))
+    found = {}
+    for name in sorted(names):
+        place = _place(module.text, report, name)
+        old, new = _text_at(module.text, place), _text_at(after, place)
+        edits = _difference(old, new)
+        if edited(old, edits) != new:
+            raise AssertionError(f"the edits of {report.name}.{name} do not give its new text")
+        found[name] = (digest(old), edits)
+    return found
+
+
+def method_texts(module: Module, report: ClassReport) -> dict[str, str]:
+    """{name: text as `runtime.methods` counts in it} of all methods in the class's body."""
+    functions = {n.name for n in report.node.body if hasattr(n, "args") and hasattr(n, "name")}
+    return {name: _text_at(module.text, _place(module.text, report, name)) for name in sorted(functions)}
+
+
+def _enclosing_method(class_node: Any, node: Any) -> str | None:
+    for function in class_node.body:
+        if hasattr(function, "name") and function.lineno <= node.lineno <= function.end_lineno:
+            return str(function.name)
+    return None
+
+
+def _place(text: str, report: ClassReport, method: str) -> tuple[str, int, str]:
+    """Class, which of those of that name, method: the same before and after edits."""
+    same = _classes(text, report.name)
+    index = next(i for i, n in enumerate(same) if n.lineno == report.node.lineno)
+    return report.name, index, method
+
+
+def _text_at(text: str, place: tuple[str, int, str]) -> str:
+    cls, index, method = place
+    # Of several definitions the last is the one that counts.
+    functions = [n for n in _classes(text, cls)[index].body if isinstance(n, ast.FunctionDef)]
+    node = [n for n in functions if n.name == method][-1]
+    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+    # As Python reads a file: every newline is "\n", and a form feed ends no line.
+    found: str = method_text(list(io.StringIO(text, newline=None))[first - 1 : node.end_lineno])
+    return found
+
+
+def _classes(text: str, name: str) -> list[ast.ClassDef]:
+    return [n for n in ast.walk(syntax_tree(text)) if isinstance(n, ast.ClassDef) and n.name == name]
+
+
+def _difference(old: str, new: str) -> Edits:
+    """Edits token by token, so that they hold what was added and nothing of what was there."""
+    a, b = _TOKEN.findall(old), _TOKEN.findall(new)
+    starts = [0]
+    for token in a:
+        starts.append(starts[-1] + len(token))
+    matcher = difflib.SequenceMatcher(None, a, b, autojunk=False)
+    return tuple(
+        (starts[i], starts[j], "".join(b[k:m])) for tag, i, j, k, m in matcher.get_opcodes() if tag != "equal"
+    )
