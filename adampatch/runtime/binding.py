@@ -15,8 +15,8 @@ from adampatch.runtime import (
     sampling,
     settings,
     stepping,
+    worlds,
 )
-from adampatch.runtime.worlds import unconverted
 
 _BINDINGS_LOCK = threading.Lock()
 _BINDINGS = {}
@@ -42,7 +42,7 @@ class Binding(object):
     def __reduce__(self):
         return _restore, (self.rules, self.name, self.given)
 
-    @unconverted
+    @worlds.unconverted
     def step(self, optimizer, variable, update, rate, direction, decay=None, alpha=None, indices=None):
         """Stands for `update` in `w <- w - update`.
 
@@ -65,7 +65,7 @@ class Binding(object):
         """
         return stepping.stepped(self, optimizer, variable, update, rate, direction, decay, alpha, indices)
 
-    @unconverted
+    @worlds.unconverted
     def fused(self, optimizer, variable, stock):
         """Stands for the callee of a fused kernel and is called with the kernel's arguments.
 
@@ -98,6 +98,7 @@ class Binding(object):
         """
         return patching.patched_form(self, x, {"rules": rules, "emit": emit, "every": every}, keras, strict)
 
+    where = staticmethod(worlds.where)
     effective_rates = staticmethod(reading.effective_rates)
     snapshot = staticmethod(reading.snapshot)
 

@@ -33,7 +33,7 @@ def do_not_convert(function):
 
 
 def where(condition, x, y):
-    """`tf.where` of TensorFlow 2: the three arguments broadcast."""
+    """`tf.where` of TensorFlow 2, where the three arguments broadcast, in every TensorFlow."""
     return (getattr(tf.compat.v1, "where_v2", None) or tf.where)(condition, x, y)
 
 

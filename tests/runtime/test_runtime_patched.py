@@ -144,11 +144,29 @@ def test_what_is_no_adam_and_what_is_refused_say_so(binding):
         binding.patched(LaPropLike)
 
 
-def test_without_the_tool_side_the_error_says_what_to_do(binding, monkeypatch):
+def without_tool_side(monkeypatch):
+    import adampatch.rewrite.live  # noqa: F401, so that there is something to take away
+
     monkeypatch.setitem(sys.modules, "adampatch.rewrite.live", None)
-    monkeypatch.delattr(sys.modules["adampatch.rewrite"], "live")
-    with pytest.raises(RuntimeError, match="pip install adampatch"):
-        binding.patched(keras.optimizers.Nadam)
+    monkeypatch.delattr(sys.modules["adampatch.rewrite"], "live", raising=False)
+
+
+def test_stock_classes_need_no_tool_side(monkeypatch):
+    from adampatch.runtime import bind
+
+    without_tool_side(monkeypatch)
+    rules = {"version": 1, "rules": [{"id": "r", "match": ["**"], "quantity": "rate", "max": 0.25}]}
+    for name in ("Adam", "AdamW", "Nadam", "Adamax", "Lamb"):
+        stock = getattr(keras.optimizers, name)
+        assert bind(rules, __name__ + ".no_tool_side").patched(stock) is not stock
+
+
+def test_without_the_tool_side_the_error_says_what_to_do(monkeypatch):
+    from adampatch.runtime import bind
+
+    without_tool_side(monkeypatch)
+    with pytest.raises(RuntimeError, match=r"LaPropLike is no stock class of a known version.*pip install"):
+        bind(None, __name__ + ".unknown").patched(LaPropLike)
 
 
 def test_bad_settings_are_refused_at_once(binding):
