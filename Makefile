@@ -1,4 +1,4 @@
-# make demo | test | lint | format | bench | matrix     (needs Python 3.11 - 3.13, nothing else)
+# make demo | test | lint | format | bench | matrix | corpus | stock     (needs Python 3.11 - 3.13, nothing else)
 
 PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
 	$$v -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$v && break; done)
@@ -7,7 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test lint format bench matrix clean
+# Five TensorFlow generations, without adampatch, and the real optimizer classes that run in them.
+# CORPUS names the kit that builds both; what it builds is ignored by git.
+CORPUS ?= ../shared/corpus
+CORPUS_ENVS ?= .corpus-envs
+GENERATIONS := tf221 tf215 tf210 tf21 tf115
+
+.PHONY: demo test lint format bench matrix corpus stock generations clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 - 3.13 found; install one or set PYTHON=" >&2; exit 2; }
@@ -43,5 +49,17 @@ bench: $(VENV)/.dev  ## ratios, never absolute times: see benchmarks/
 matrix: | $(BIN)/python  ## the behavioural suite on each TensorFlow generation of tier 1
 	$(BIN)/python tests/matrix/run.py $(MATRIX)
 
+generations:  ## the environments, made once and kept; about 5 GB, needs Python 3.7, 3.10 and 3.11
+	@test -x $(CORPUS)/envs.sh || { echo "error: no corpus kit at $(CORPUS); set CORPUS= to its directory" >&2; exit 2; }
+	$(CORPUS)/envs.sh $(CORPUS_ENVS) $(GENERATIONS) || echo "goes on with the environments that are there" >&2
+
+corpus: $(VENV)/.dev generations  ## patch real optimizers, run them stock and patched, print the scoreboard
+	$(BIN)/python $(CORPUS)/build.py --root .corpus --envs $(CORPUS_ENVS) --deps .corpus-deps
+	$(BIN)/python $(CORPUS)/score.py --rates --root .corpus --envs $(CORPUS_ENVS) --deps .corpus-deps \
+		--adampatch "$(BIN)/python -m adampatch" $(SCORE)
+
+stock: $(VENV)/.dev generations  ## the table of edits of stock optimizers, anew from the generations
+	$(BIN)/python -m adampatch.project.stock $(addprefix $(CORPUS_ENVS)/,$(GENERATIONS))
+
 clean:
-	rm -rf $(VENV) .envs .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .envs .corpus .corpus-envs .corpus-deps .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

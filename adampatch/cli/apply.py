@@ -31,7 +31,7 @@ from adampatch.cli.options import plural
     "--python",
     "executable",
     metavar="EXE",
-    help="The interpreter that will train; --standalone then brings edits for the stock optimizers it has.",
+    help="The interpreter that will train: --standalone then brings edits for the stock optimizers it has.",
 )
 @click.option("--strict", is_flag=True, help="Write nothing if anything is refused.")
 @click.option("--adaptive", is_flag=True, help="Take RMSprop, Adagrad and Adadelta too.")
@@ -72,6 +72,8 @@ def command(
         given = Rules.load(rules).normal_form()
     wish = Wish(given, standalone, executable)
     outcome = applying.planned(scan(paths, exclude, adaptive=adaptive), wish)
+    if executable is not None:
+        _check_target(executable, [f.data for f in outcome.runtime])
     changed = sorted([c.relative for c in outcome.changes] + [f.relative for f in outcome.runtime])
     withheld = strict and outcome.refused > 0
     dry = show_diff or check or withheld
@@ -103,6 +105,19 @@ def command(
     sys.exit(1 if outcome.refused else 0)
 
 
+def _check_target(executable: str, runtime: list[bytes]) -> None:
+    """Says so where the interpreter that will train cannot import what patched code needs."""
+    from adampatch.project.interpreter import has_adampatch
+    from adampatch.project.runtime_module import is_standalone
+
+    there = has_adampatch(executable)
+    if not there and not all(is_standalone(data) for data in runtime):
+        options.note(
+            f"warning: {executable} has no adampatch, which the patched code imports: install it there, "
+            "or use --standalone"
+        )
+
+
 def _closing(
     document: dict[str, Any], changed: list[str], refused: int, dry: bool, withheld: bool, out: Path | None
 ) -> None:
@@ -110,7 +125,7 @@ def _closing(
     rewritten = [path for path in changed if not path.endswith("_adampatch.py")]
     what = f"{_counts(document)} in {plural(len(rewritten), 'file')}"
     if changed and not rewritten:
-        what = "the rules in " + ", ".join(changed)
+        what = ", ".join(changed)
     say = options.note if dry else click.echo
     if withheld:
         say(f"Wrote nothing (--strict): {refused} refused.")

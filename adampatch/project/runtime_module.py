@@ -55,12 +55,12 @@ def runtime_module(path: Path, wish: Wish) -> bytes:
         if rules is None:
             rules = _assigned(path, existing, "RULES", dict)
         if standalone is None:
-            standalone = f"\n{_STANDALONE} = " in existing
+            standalone = is_standalone(existing)
     rules = dict(rules or _NO_RULES)
     if not standalone:
         return "\n".join(_over_installed(rules)).encode()
     table = stock.shipped()
-    if existing is not None and f"\n{_STANDALONE} = " in existing:
+    if existing is not None and is_standalone(existing):
         # A target named by an earlier --python is still a target.
         table.update(
             stock.Table(
@@ -72,6 +72,12 @@ def runtime_module(path: Path, wish: Wish) -> bytes:
     if wish.executable is not None:
         table.update(_installed(wish.executable))
     return "\n".join(_whole(rules, table)).encode()
+
+
+def is_standalone(text: bytes | str) -> bool:
+    """Whether a module of ours is the whole run time."""
+    mark = f"\n{_STANDALONE} = "
+    return mark in text if isinstance(text, str) else mark.encode() in text
 
 
 @cache

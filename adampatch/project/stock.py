@@ -7,7 +7,6 @@ time brings along; `apply --standalone --python EXE` adds the edits for what EXE
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from adampatch.analysis.classes import ClassReport, Hierarchy, reports
 from adampatch.analysis.module import Module
-from adampatch.errors import AdampatchError
+from adampatch.project.interpreter import site_packages
 from adampatch.project.text import SourceText, Unreadable
 from adampatch.rewrite.methods import Edits, edits_by_method, method_texts
 from adampatch.rewrite.source import GuardFailed
@@ -99,24 +98,6 @@ def _of_class(module: Module, report: ClassReport) -> Table:
         table.edits = {key: found for key, found in edits.values()}
         table.plain = set(shared) - table.edits.keys()
     return table
-
-
-def site_packages(executable: str) -> list[Path]:
-    """Where an interpreter has its packages; it is asked, and imports nothing of them.
-
-    Raises AdampatchError where it does not start.
-    """
-    question = "import sys; print('\\n'.join(p for p in sys.path if p.endswith(('-packages'))))"
-    try:
-        done = subprocess.run([executable, "-c", question], capture_output=True, text=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise AdampatchError(
-            executable, f"is no Python that starts ({error}); give --python an interpreter"
-        ) from error
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise AdampatchError(executable, f"is no Python that starts ({last}); give --python an interpreter")
-    return [Path(line) for line in done.stdout.splitlines() if line]
 
 
 def table_for(executable: str) -> Table:

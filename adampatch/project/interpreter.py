@@ -1,0 +1,47 @@
+"""What the interpreter that will train says of itself; it is asked in a process of its own, and
+imports nothing of what it has installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from adampatch.errors import AdampatchError
+
+_SECONDS = 60
+
+
+def site_packages(executable: str) -> list[Path]:
+    """The directories in which an interpreter has its packages.
+
+    Raises AdampatchError where it does not start.
+    """
+    said = _asked(executable, "import sys; print('\\n'.join(p for p in sys.path if p.endswith('-packages')))")
+    return [Path(line) for line in said.splitlines() if line]
+
+
+def has_adampatch(executable: str) -> bool:
+    """Whether patched code finds adampatch there; raises AdampatchError where it does not start."""
+    return _asked(executable, "import importlib.util as u; print(bool(u.find_spec('adampatch')))") == "True"
+
+
+def _asked(executable: str, question: str) -> str:
+    def failed(why: object) -> AdampatchError:
+        return AdampatchError(executable, f"is no Python that starts ({why}); give --python an interpreter")
+
+    try:
+        # Elsewhere: with -c what lies in the current directory would count as installed.
+        done = subprocess.run(
+            [os.path.abspath(shutil.which(executable) or executable), "-c", question],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            cwd=os.path.abspath(os.sep),
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise failed(error) from error
+    if done.returncode != 0:
+        raise failed((done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1])
+    return done.stdout.strip()
