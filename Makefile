@@ -12,6 +12,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 CORPUS ?= ../shared/corpus
 CORPUS_ENVS ?= .corpus-envs
 GENERATIONS := tf221 tf215 tf210 tf21 tf115
+# Beside the generations: versions between them whose stock optimizers are written otherwise.
+STOCK_WHEELS := keras==2.6.0 keras==2.9.0 tensorflow-addons==0.13.0 tensorflow-addons==0.16.1
 
 .PHONY: demo test lint format bench matrix corpus stock generations clean
 
@@ -59,7 +61,9 @@ corpus: $(VENV)/.dev generations  ## patch real optimizers, run them stock and p
 		--adampatch "$(BIN)/python -m adampatch" $(SCORE)
 
 stock: $(VENV)/.dev generations  ## the table of edits of stock optimizers, anew from the generations
-	$(BIN)/python -m adampatch.project.stock $(addprefix $(CORPUS_ENVS)/,$(GENERATIONS))
+	@for wheel in $(STOCK_WHEELS); do $(PIP) download --no-deps --only-binary :all: --dest .corpus-stock \
+		--python-version 3.9 --platform manylinux2010_x86_64 --platform manylinux2014_x86_64 --platform any $$wheel || exit 1; done
+	$(BIN)/python -m adampatch.project.stock $(addprefix $(CORPUS_ENVS)/,$(GENERATIONS)) .corpus-stock/*.whl
 
 clean:
-	rm -rf $(VENV) .envs .corpus .corpus-envs .corpus-deps .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .envs .corpus .corpus-envs .corpus-deps .corpus-stock .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

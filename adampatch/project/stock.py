@@ -1,19 +1,22 @@
 """The table of edits of stock optimizers, made from installed packages by reading them.
 
-`python -m adampatch.project.stock ENVIRONMENT...` (`make stock`) writes the table that the run
-time brings along; `apply --standalone --python EXE` adds the edits for what EXE has installed.
+`python -m adampatch.project.stock ENVIRONMENT... WHEEL...` (`make stock`) writes the table that the
+run time brings along; `apply --standalone --python EXE` adds the edits for what EXE has installed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from adampatch.analysis.classes import ClassReport, Hierarchy, reports
 from adampatch.analysis.module import Module
+from adampatch.errors import AdampatchError
 from adampatch.project.interpreter import site_packages
 from adampatch.project.text import SourceText, Unreadable
 from adampatch.rewrite.methods import Edits, edits_by_method, method_texts
@@ -25,6 +28,8 @@ from adampatch.runtime.stock_edits import UPDATE_METHODS
 _FILES = (
     "keras/optimizers.py",
     "keras/optimizers/**/*.py",
+    "keras/optimizer_v1.py",
+    "keras/optimizer_v2/*.py",
     "keras/src/optimizers/**/*.py",
     "tf_keras/src/optimizers/**/*.py",
     "tf_keras/optimizers/**/*.py",
@@ -147,12 +152,27 @@ def _quoted(text: str) -> str:
     return ascii(text)
 
 
-def main(environments: list[str]) -> int:
-    """Writes the table of the given environments' interpreters into the run time."""
+def _of_wheel(path: Path) -> Table:
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as wheel:
+        wheel.extractall(
+            folder, [name for name in wheel.namelist() if "optimizer" in name or "/adam" in name]
+        )
+        return table_of(Path(folder))
+
+
+def main(sources: list[str]) -> int:
+    """Writes the table of the given environments' interpreters, and of wheels, into the run time."""
     table = Table()
-    for environment in environments:
-        found = table_for(str(Path(environment) / "bin" / "python"))
-        print(f"{environment}: {len(found.edits)} methods with edits, {len(found.refused)} refused")
+    for source in map(Path, sources):
+        try:
+            found = (
+                _of_wheel(source) if source.suffix == ".whl" else table_for(str(source / "bin" / "python"))
+            )
+        except AdampatchError as error:  # a smaller table would take stock classes from somebody
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        new = len(found.edits.keys() - table.edits.keys())
+        print(f"{source.name}: {len(found.edits)} methods with edits, {new} of them new")
         table.update(found)
     target = Path(__file__).parents[1] / "runtime" / "stock_table.py"
     target.write_text(rendered(table), encoding="utf-8")

@@ -20,8 +20,14 @@ _METACLASSES = {}
 _FRAME_MODULES = (
     "builtins", "abc", "typing", "six",
     "keras.src.backend", "keras.src.saving", "keras.src.optimizers.base_optimizer",
-    "keras.src.optimizers.optimizer", "tensorflow.python.trackable", "tensorflow.python.training.tracking",
-    "tensorflow.python.training.optimizer", "tensorflow.python.checkpoint", "tensorflow.python.util",
+    "keras.src.optimizers.optimizer", "keras.src.optimizers.legacy.optimizer_v2",
+    "keras.optimizers.optimizer_experimental.optimizer", "keras.optimizers.optimizer_v2.optimizer_v2",
+    "keras.optimizer_v2.optimizer_v2", "tf_keras.src.optimizers.optimizer",
+    "tf_keras.src.optimizers.legacy.optimizer_v2", "tensorflow.python.keras.optimizer_v2.optimizer_v2",
+    "tensorflow_core.python.keras.optimizer_v2.optimizer_v2", "tensorflow.python.trackable",
+    "tensorflow.python.training.tracking", "tensorflow.python.training.optimizer",
+    "tensorflow_core.python.training.optimizer", "tensorflow_core.python.training.tracking",
+    "tensorflow.python.checkpoint", "tensorflow.python.util",
 )  # fmt: skip
 _SCOPE = (
     "RMSprop and the like are not in the default scope; a wrapper (loss scaling, Lookahead) is patched as "

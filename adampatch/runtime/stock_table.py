@@ -11,6 +11,13 @@ EDITS = {
         (1597, 1597, '_adampatch.step(\n          self,\n          var,\n          update='),
         (1661, 1661, "),\n          rate=lambda: coefficients['lr'] / (v_hat_sqrt + coefficients['epsilon']),\n          direction=lambda: m_t,\n          alpha=lambda: coefficients['lr'],\n        "),
     ),
+    # keras.optimizers.optimizer_experimental.adamax.Adamax.update_step
+    "15ba016b45416f9e5342dadfeb9038cf69862c7b821a025b902e70b78d5cb0a6": (
+        (904, 904, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (955, 955, '),\n      rate=lambda: lr / ((1 - beta_1_power) * (u + self.epsilon)),\n      direction=lambda: m,\n      alpha=lambda: lr / (1 - beta_1_power),\n    '),
+        (1126, 1126, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (1178, 1178, ',\n      rate=lambda: lr / ((1 - beta_1_power) * (u + self.epsilon)),\n      direction=lambda: m,\n      alpha=lambda: lr / (1 - beta_1_power),\n    )'),
+    ),
     # keras.optimizers.optimizer_experimental.adam.Adam.update_step
     "1d4f0736f7f512dcc66bf0a669b7d0240a6b7cf969088371188676f1b2b1593f": (
         (1314, 1314, '_adampatch.step(\n            self,\n            variable,\n            update='),
@@ -30,15 +37,30 @@ EDITS = {
         (1660, 1660, '_adampatch.step(\n            self,\n            variable,\n            update='),
         (1701, 1701, ',\n            rate=lambda: alpha / (tf.sqrt(v) + self.epsilon),\n            direction=lambda: m,\n            alpha=lambda: alpha,\n        )'),
     ),
+    # tensorflow_addons.optimizers.adabelief.AdaBelief._resource_apply_dense
+    "27a1bf08cc9345a404c8842f8f58350f0a87e6a9f560aeb2efc21c7bbc17a976": (
+        (2390, 2390, '_adampatch.step(\n        self,\n        var,\n        update='),
+        (2402, 2402, ',\n        rate=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power) / (v_corr_t + epsilon_t)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power)),\n    )'),
+    ),
     # tf_keras.src.optimizers.legacy.nadam.Nadam._resource_apply_sparse
     "28fb87cf65eb26de40a0e40395e8cbf579ba7af19c29ea0c9051a3a5b3c807f4": (
         (1572, 1572, '_adampatch.step(\n            self,\n            var,\n            update='),
         (1630, 1630, ',\n            rate=lambda: -(coefficients["neg_lr_t"] / v_prime_sqrt_plus_eps),\n            direction=lambda: -m_t_bar,\n            alpha=lambda: -coefficients["neg_lr_t"],\n            indices=lambda: indices,\n        )'),
     ),
+    # keras.optimizer_v2.nadam.Nadam._resource_apply_sparse
+    "2c4188190bff7519f9e07c175d31c02e973b352e553602c3f439ba7ea0969531": (
+        (1527, 1527, '_adampatch.step(\n        self,\n        var,\n        update='),
+        (1585, 1585, ",\n        rate=lambda: -(coefficients['neg_lr_t'] / v_prime_sqrt_plus_eps),\n        direction=lambda: -m_t_bar,\n        alpha=lambda: -coefficients['neg_lr_t'],\n        indices=lambda: indices,\n      )"),
+    ),
     # tensorflow.python.training.adam.AdamOptimizer._apply_dense
     "2f13aefdc5ecfc7954c4e36a37ce971e972c3f4eeffd6e3fbf644c21a534aeb9": (
         (163, 163, '_adampatch.fused(self, var, '),
         (186, 186, ')'),
+    ),
+    # tensorflow_addons.optimizers.rectified_adam.RectifiedAdam._resource_apply_sparse
+    "33d7bef3cc39b18e66049519d468af2eaa479bd86738736f0106f7c345547fc8": (
+        (2540, 2540, '_adampatch.step(\n                self,\n                var,\n                update='),
+        (2572, 2572, '),\n                rate=lambda: lr_t * tf.gather(tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)), indices),\n                direction=lambda: -tf.gather(m_t, indices),\n                decay=lambda: -lr_t * (wd_t * tf.gather(var, indices) if self._has_weight_decay else 0.0),\n                alpha=lambda: lr_t,\n                indices=lambda: indices,\n            '),
     ),
     # tensorflow_addons.optimizers.adabelief.AdaBelief._resource_apply_sparse
     "346d11ddce845a28dd098559885517c886a3f01045965ae48b4545486ed90b30": (
@@ -59,6 +81,13 @@ EDITS = {
     "3b5a89d5916b3ca1e3e57cff85f643d8b6e75c27504882c7a97836858a03e30e": (
         (1582, 1582, '_adampatch.step(\n            self,\n            var,\n            update='),
         (1619, 1619, ',\n            rate=lambda: ratio * coefficients["lr_t"] / (1.0 - coefficients["beta_1_power"]) / (v_sqrt + coefficients["epsilon"]),\n            direction=lambda: m_t,\n            decay=lambda: ratio * coefficients["lr_t"] * (coefficients["weight_decay"] * var if self._do_use_weight_decay(var) else 0.0),\n            alpha=lambda: ratio * coefficients["lr_t"] / (1.0 - coefficients["beta_1_power"]),\n        )'),
+    ),
+    # keras.optimizer_v2.adam.Adam._resource_apply_dense
+    "3e645b3091c7fbe946fda97b28b945cc478bfdccdbcb4b8145012e2e7bef4b50": (
+        (356, 356, '_adampatch.fused(self, var, '),
+        (384, 384, ')'),
+        (819, 819, '_adampatch.fused(self, var, '),
+        (858, 858, ')'),
     ),
     # keras.src.optimizers.nadam.Nadam.update_step
     "40abbfcb3060e542666035b6489a89b88ea5cfd1e993104bd4d139b48bc2aafa": (
@@ -99,6 +128,12 @@ EDITS = {
         (2218, 2218, '_adampatch.step(\n            self,\n            variable,\n            update='),
         (2264, 2264, ',\n            rate=lambda: lr / (tf.sqrt(v_hat) + self.epsilon),\n            direction=lambda: m_hat,\n            alpha=lambda: lr,\n        )'),
     ),
+    # keras.optimizer_v2.nadam.Nadam._resource_apply_dense
+    "59244c605efa9adb148ff3c835bc1f3f958361f2118f4884c5c6397e791f9119": (
+        (950, 950, '_adampatch.step(\n    self,\n    var,\n    update='),
+        (984, 991, '\n        '),
+        (1035, 1035, "),\n    rate=lambda: coefficients['lr_t'] / (tf.sqrt(v_t_prime) + coefficients['epsilon']),\n    direction=lambda: m_t_bar,\n    alpha=lambda: coefficients['lr_t'],\n  "),
+    ),
     # keras.src.optimizers.adamax.Adamax.update_step
     "5d0c22bcef4385d3d8d77c1e4e21556726c897291e558fabccbe19d086cc18d8": (
         (731, 731, '_adampatch.step(\n            self,\n            variable,\n            update='),
@@ -106,10 +141,29 @@ EDITS = {
         (775, 788, '\n                '),
         (847, 847, '\n            ),\n            rate=lambda: ops.divide(lr, ops.multiply(1 - beta_1_power, ops.add(u, self.epsilon))),\n            direction=lambda: m,\n            alpha=lambda: ops.divide(lr, 1 - beta_1_power),'),
     ),
+    # keras.optimizer_v2.adam.Adam._resource_apply_sparse
+    "5d6e67b89300fcb24c7732fc97d82824af4e5814a5e84791bdd6dc21b66bba8b": (
+        (1110, 1110, '_adampatch.step(\n          self,\n          var,\n          update='),
+        (1170, 1170, "),\n          rate=lambda: coefficients['lr'] / (v_sqrt + coefficients['epsilon']),\n          direction=lambda: m_t,\n          alpha=lambda: coefficients['lr'],\n        "),
+        (1577, 1577, '_adampatch.step(\n          self,\n          var,\n          update='),
+        (1641, 1641, "),\n          rate=lambda: coefficients['lr'] / (v_hat_sqrt + coefficients['epsilon']),\n          direction=lambda: m_t,\n          alpha=lambda: coefficients['lr'],\n        "),
+    ),
     # tensorflow.python.keras.optimizer_v2.nadam.Nadam._resource_apply_sparse
     "5e20cff64a271f7cdf650acbbe90b5eba101fb54f65402b91d989612732ceb62": (
         (1543, 1543, '_adampatch.step(\n        self,\n        var,\n        update='),
         (1601, 1601, ",\n        rate=lambda: -(coefficients['neg_lr_t'] / v_prime_sqrt_plus_eps),\n        direction=lambda: -m_t_bar,\n        alpha=lambda: -coefficients['neg_lr_t'],\n        indices=lambda: indices,\n      )"),
+    ),
+    # keras.optimizers.optimizer_experimental.nadam.Nadam.update_step
+    "6053c1e38ddfb142004f2f5a9041237cf7078152fe1d4c4d425b660094e789e7": (
+        (1681, 1681, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (1726, 1726, '),\n      rate=lambda: lr / (tf.sqrt(v_hat) + self.epsilon),\n      direction=lambda: m_hat,\n      alpha=lambda: lr,\n    '),
+        (2033, 2033, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (2079, 2079, ',\n      rate=lambda: lr / (tf.sqrt(v_hat) + self.epsilon),\n      direction=lambda: m_hat,\n      alpha=lambda: lr,\n    )'),
+    ),
+    # keras.optimizer_v2.adam.NonFusedAdam._resource_apply_dense
+    "61717af50bf6c08d6d3490df08eec584c10a2ff063df94b2798879d00fb78ccb": (
+        (742, 742, '_adampatch.step(\n        self,\n        var,\n        update='),
+        (794, 794, ",\n        rate=lambda: alpha / (tf.sqrt(v) - coefficients['epsilon']),\n        direction=lambda: m,\n        alpha=lambda: alpha,\n      )"),
     ),
     # tensorflow.python.keras.optimizer_v2.adamax.Adamax._resource_apply_dense
     "643eab0ef39e9afca421ec44c781c96c19225caf6fc582db966e4e4a01ca66da": (
@@ -127,6 +181,11 @@ EDITS = {
         (392, 392, ')'),
         (891, 891, '_adampatch.fused(self, var, '),
         (930, 930, ')'),
+    ),
+    # keras.optimizer_v2.adamax.Adamax._resource_apply_sparse
+    "894a5b04680e8933ca9f67176e5a1991bfb3b629095cdfe9aa67070198f9d34d": (
+        (1222, 1222, '_adampatch.step(\n      self,\n      var,\n      update='),
+        (1231, 1231, ",\n      rate=lambda: -(coefficients['neg_scaled_lr'] / (v_t_slice + coefficients['epsilon'])),\n      direction=lambda: -m_t_slice,\n      alpha=lambda: -coefficients['neg_scaled_lr'],\n      indices=lambda: indices,\n    )"),
     ),
     # tensorflow_core.contrib.opt.python.training.nadam_optimizer.NadamOptimizer._resource_apply_dense
     "8d9f250355e7a5879af0ecaec0f2e3196082b2063e1f0e4ba2ffa599b808812f": (
@@ -176,6 +235,27 @@ EDITS = {
         (1096, 1116, '\n                     '),
         (1164, 1164, ",\n      rate=lambda: coefficients['lr'] / (math_ops.sqrt(v_hat) + coefficients['epsilon']),\n      direction=lambda: m,\n      alpha=lambda: coefficients['lr'],\n    )"),
     ),
+    # tensorflow_addons.optimizers.rectified_adam.RectifiedAdam._resource_apply_dense
+    "a7db042d29e2dda6218c0b409efab814a3a2a9004c5be77651eb81ff45e7701a": (
+        (2216, 2216, '_adampatch.step(\n        self,\n        var,\n        update='),
+        (2228, 2228, ',\n        rate=lambda: lr_t * tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)),\n    )'),
+    ),
+    # keras.optimizers.optimizer_experimental.adamw.AdamW.update_step
+    "b29f3d466f3f27647a36c1b50676c4df68a6a22eed27f2958998bdef5216825f": (
+        (1341, 1341, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (1381, 1381, '),\n      rate=lambda: alpha / (tf.sqrt(v) + self.epsilon),\n      direction=lambda: m,\n      alpha=lambda: alpha,\n    '),
+        (1695, 1695, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (1736, 1736, ',\n      rate=lambda: alpha / (tf.sqrt(v) + self.epsilon),\n      direction=lambda: m,\n      alpha=lambda: alpha,\n    )'),
+    ),
+    # keras.optimizer_v2.adam.NonFusedAdam._resource_apply_sparse
+    "b2db9ce2d8f57febd8fa25a98c7bbfbc5ea57323c42058b958f1fe218870b533": (
+        (837, 837, '_adampatch.step(\n      self,\n      var,\n      update='),
+        (861, 881, '\n                     '),
+        (918, 918, "),\n      rate=lambda: coefficients['lr'] / (tf.sqrt(v) + coefficients['epsilon']),\n      direction=lambda: m,\n      alpha=lambda: coefficients['lr'],\n    "),
+        (1026, 1026, '_adampatch.step(\n      self,\n      var,\n      update='),
+        (1050, 1070, '\n                     '),
+        (1112, 1112, ",\n      rate=lambda: coefficients['lr'] / (tf.sqrt(v_hat) + coefficients['epsilon']),\n      direction=lambda: m,\n      alpha=lambda: coefficients['lr'],\n    )"),
+    ),
     # keras.src.optimizers.muon.Muon._adamw_update_step
     "bcaec9f71746629488f3a9e7dc781f75dd0e5aa304427ffecee19e28652c2b60": (
         (880, 880, '_adampatch.step(\n            self,\n            variable,\n            update='),
@@ -202,6 +282,11 @@ EDITS = {
     "ce8bd3f97041c0c885c47624b4627850bbdbc4eae1bf24d8b0768d5e28d8d664": (
         (2399, 2399, '_adampatch.step(\n        self,\n        var,\n        update='),
         (2411, 2411, ',\n        rate=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power) / (v_corr_t + epsilon_t)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power)),\n    )'),
+    ),
+    # keras.optimizer_v2.adamax.Adamax._resource_apply_dense
+    "cec05551f8683c7ca61344e5cfa7bdf5c9be85d35efb2fdbe3dbfb3329a0c91e": (
+        (330, 330, '_adampatch.fused(self, var, '),
+        (360, 360, ')'),
     ),
     # tensorflow.python.keras.optimizer_v2.nadam.Nadam._resource_apply_dense
     "d0a1c6944776c458f0341423ba569912fd69db7df11d0d0ac81ede312467e216": (
@@ -256,6 +341,13 @@ EDITS = {
         (1716, 1729, '\n                '),
         (1768, 1768, '),\n                rate=lambda: coefficients["lr"] / (v_hat_sqrt + coefficients["epsilon"]),\n                direction=lambda: m_t,\n                alpha=lambda: coefficients["lr"],\n            '),
     ),
+    # keras.optimizers.optimizer_experimental.adam.Adam.update_step
+    "ee1fb3dc48db9bde4b6cec795af412c8689995259da31b140c27ec132b769548": (
+        (1181, 1181, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (1221, 1221, '),\n      rate=lambda: alpha / (tf.sqrt(v) + self.epsilon),\n      direction=lambda: m,\n      alpha=lambda: alpha,\n    '),
+        (1535, 1535, '_adampatch.step(\n      self,\n      variable,\n      update='),
+        (1576, 1576, ',\n      rate=lambda: alpha / (tf.sqrt(v) + self.epsilon),\n      direction=lambda: m,\n      alpha=lambda: alpha,\n    )'),
+    ),
     # tensorflow_core.python.keras.optimizer_v2.adam.Adam._resource_apply_dense
     "f12693a5d341322f755218adbb7a5834abc240df635dc54b355ee49f8e909810": (
         (356, 356, '_adampatch.fused(self, var, '),
@@ -271,6 +363,7 @@ PLAIN = (
     "02a4cb331644a331103d187d6f68bbfa5466d6e35c2d49b696eeca48921eeb8c",
     "0400d5515fd39b01a40edda5b1fcff07e9cf612f6d2e2b696ddd47ff412eca79",
     "048b6f7c8da11e79c09e994cf69ca38401434c24a35ae8537df48231f5b11ccf",
+    "07de03829ca62aa819498ded0416d333c44190a9f0ec014ff37e6c61391a9556",
     "08cf03aecb6d19c389171aec5b1e4c1d2c131213a9ee9e31209880ef210b5b0c",
     "0adfd23660a0edafc52e2fac82533fc036fb6b66a4f0fa9f818e42bfe66616e3",
     "0c07d4a6f52d231be0b0cf1da7d8596c1a6e43cb8bdb14ed914906b574be1d4e",
@@ -278,19 +371,25 @@ PLAIN = (
     "0e407f7e375c1cdef018d3799252049e6589145295bde730104fbd702c84ee6f",
     "0f0311faa82f8b35f19e5d54f2ed0c1812a8d44294fb2f89d82f76f74dda412d",
     "0f8e9392fd6cf9cfad511519c51de650279589eb5eed403d9b24395f0b10736f",
+    "0fea8973b854743a48168147ba7d7eb2315842dbdace90a82b5efce6e6306214",
     "12ef8c3f0e58fb192d6ee327f47b26aa41d8cfd1f545fdf5b37c9ed7a5ea33b2",
     "146c1626794c37cea37953d77b6a421fad232b5774ee1883336bce61cd6d7c68",
     "1602327d961cbaffbcc838d005dd6ed82ca86d6d4e37979bc486e52824e5e6a6",
     "199909ae149f8d020a10fc73b981739e5a3508969101a4c4ba2db38803e5b156",
     "1ac761f1481b42af0b800b8abe05c322a8ae45c05df44a3925e44bf3df9494f9",
+    "1c60def6d1104e95479331e0ab2658db47cde43246644788ef0c08174613b2de",
     "1cf1cd8723886f092bf02cd3abc1e2585aca4e87c279ebfed9c60e749d78c11f",
     "1dbba7298b06f72812b7bc7337307585327e1a3df9002bde2c6331407c98a42c",
     "200b11fc7fa0ccdbfab18054a50d4d96f15ee1f159aa12978884c27fab73c1eb",
     "2155225a0d7fff1b09de43212493cb8d2b7ac8a2f15b09b910fcf4ce82b7bb62",
     "23919b8e6e1fefb38a898589259f7a475fce74243b145d2b19b6036f2131a37b",
+    "24d8e6279e5988cb5e56986be047933deff44be2a214eebeea1b02efc96e08ac",
+    "2a0e6cb191c36555ca418caa8c792f306859d1dcee94907e086455be971e3168",
     "2aa485ca80a502624e11f84b02f5b4f7db71f6705766df4021d1df304a9e1a10",
     "2c6ce97fefadf51558398622951b5d666809522ec14a4da2cea9c9dab74278d8",
+    "30edbcbdd8bc4a1728d8dd0c59aa60fdcad015cf78ee6cd4013bd8d56d297bd0",
     "3117c419fbf66d6d98fec069ed6b369f281fbeef0990ea75938fbabe9863b8a8",
+    "3188ae36f7d66a147e609b229c64c85b39440dd2cb288a47e75f2282ea80b585",
     "32b24c9a7e82b6fb4b95ba447a065b0bf66634c4edc51112729167ec8ac9b5e8",
     "32b2f075dcf79bbd0bc08f77bed9f1f4ae49ab3c08c74dee6297220bdaa42576",
     "35670e0bf46e38972036c1d62664b33be4b43eece58fbd0aba59f1ec3d6c860d",
@@ -298,19 +397,25 @@ PLAIN = (
     "395aba60c3bc7995f939332fb7d75c4f2386c03d4c8687338557ddd0cadabbf6",
     "3a148a5995b1f192c429a9ee0cdba649af19006bffb55a067842a4ae0896dd1b",
     "3a30699e33138d4b0cf74c323b209cc9f9d61fedb7e4054a11182a916b9f87a3",
+    "3a4f4c4e923480a7085e18cc3575023d7e2d70aab41347c998141b94061607e0",
     "3c313c685da5c80c075caf8ab2fff3a1c25f8aa6e7de2581914a79acf3cbe00f",
     "3d51f97e0a54e33bd3dfbf4560b909e7062d1a7916376a7f76ef43e69dc9ebdc",
     "3e5ffb8e476a0b1c0d8c6467f4c9451802bcfdb0466ad1b574b660196340d06b",
     "41a645a6ea448213544cfb604620becd8491c23131e486ad9b87cdf2b7ac741b",
+    "423f235b1589da79a7edf123838b3f9345e26394652efe938002f6fd5af4c08d",
     "42fb6143b27be2559e49904c08291338b910c1116dd9f4562f4f181c11607578",
     "441cb4bfbae28d9e2988fac56501f086101af00bba37a4ecdb41c4761b8d1afb",
     "495b65eaa3320c9199d0cbd27ee0051b7a545b276d281a79ff8e05d8a23e1bc0",
     "495c4c604bdd1ae5f25e1c8d8397690554ec88354cae266f5f38a14c4d02fda8",
     "49bf28964e1673643e7d48d9a14b3d701853bc951cb67f3a4445b87c53f28f47",
+    "4e02b765b3c1c7020b44c88c69093266517376ffce2f7db9ec3b9c65534c5ea1",
     "4e9c09b00933006458cdff05c10f4edc4cd5f31bdc1ac54dc5aa8d92816fd0fc",
     "4f3915d9fd91fb4a80ca6d25acd62eaef925209dbc2ec0f2dd7843d0e9b17644",
+    "539b69254f45f3814f7a0d5be2c4e42bc11f7585ec9bab7e86e1d43912147a4b",
     "541e58c93f11296afd17695ffaa284be9c98c05e2c58f57f679708e244211fcc",
+    "543c2a5eeae2613c9556ed470dde57eeb59bd26fae7ee4f51d7e5779c054f59f",
     "591d060daab5632e2a06c2e09f1c1acc1a2cb0368533d619e2068f937addca49",
+    "5b0b176cb42f1beea78a8d21fe2ad16df57d123dd507595e2f291b80b6830bb1",
     "5cc431d7c03c7474835c9d302cca03c3c3c0417ff080dc94aaf4cad4a32cead6",
     "5d46dd84feaf9a749fbe81e94004f3c6293b56630dc6d43bbee91edde970b101",
     "5e6b9a50e04b9104759c494b7db99b45d1e6a6cefe0dc1ad197f1169e967552c",
@@ -326,6 +431,7 @@ PLAIN = (
     "681e05feb105ddabc4e04c0ada3b1bd9bb7368ae9c27109b0bb134960c89fa4b",
     "683751d2dbcbb229baf246180713f3a81d0744acc44e2d1c3cbcf2f07173d0a1",
     "6a097ce749aad2cb0ca8cbd3582180c87ae3591fdff61d0214c0f797c3920e6a",
+    "71e7fd2d47dcbdf4a0e9d7597a396f00d1484bbbac36a0aeee58f5267b39c088",
     "72c9ffc2e5a116a1cf3e2374b4b8f715294eaf56cb42166a0ac12b88d5ff4844",
     "72eced6867bae39e9f3ff502a6534a0d4075aed71bff7aacaea0fd597884fd8a",
     "74fc032c83f1fae7948bba48daff1473a2b3621fc0d59c1a6a1792396a8f457b",
@@ -344,6 +450,7 @@ PLAIN = (
     "8359a423460c33074ecef0f16ab4c65c0e97874d75ca23b632e0976196764756",
     "84d76373cdec99bda2c8f1a7385e859327e15e22713da377630e40ff22efae42",
     "85a36b7d046f04012c2b0b1fc6f70a729fb33e5c4d62b2bb6b0c08b7a56c2073",
+    "860a6ab1c24ed094d55ceac48f3a0d7edaf7f2cabe02f96e9f0726fdf842fd5e",
     "8702348a3c66f39caa80e17d55881fb3e5ebeb8d75fbdae5e66614dab812d75b",
     "87dc0be36558f0871c25737353b02d1cf5f949839c6a8f6392119542e370e730",
     "8956cb620854a8749b257578752eaa69b2225018a2709a88ef271aa11bcdd42f",
@@ -354,11 +461,13 @@ PLAIN = (
     "91389381583194a4a03b3bdf7cade046fc719bdc33c6061a9b9e13ba2a2c75c1",
     "916410307bb07a22c8b02276c3f817c71c13d395905fc3b43f382fb9aff64c89",
     "9189f09ec22a6ddf6ec422627e09aabc11f4547dd87267be9e9cba8783e0476b",
+    "91b9e9f2ae733ebaa230547ff424bdacd1f185071ee43871a63c83efb66a67e3",
     "952781cca8037753de53f6901eca21fabb4175fa80dadbdefefa99b079652948",
     "9b8e0a0817bb08381800b6f07a294fa26577a5d3a6dc3fd075864f6654dbcde7",
     "9c5ca7f2647c169181fafe9bf44a1d6ae1a268539b795e993c630defe2144071",
     "9e43a343ca4b4739882be54b942b931459a4f8c6c1508cbc99a85a2f982ec13e",
     "9eb181bc0650171c9cded7e20393cc72e1862eca1d23b1dfd8c40b0f919f9049",
+    "a070bded25a66cc51d7476ccaf03385ba71d7905a0ec836835db21a28c8f081d",
     "a16374c064deb0af27ca7263a7c592b419f72b20db6387876ba56663892944ae",
     "a306691f949645e1a4701d2c8d5739ed7f29e55fcc036d24d328064dc5fd663a",
     "a8407b5959ed66bb4d7189a5bf829461931df6990e847cd1dc73153f05a7eb49",
@@ -369,20 +478,26 @@ PLAIN = (
     "adec73bb05b228020bbd63a62d6182d6e80b3e39056f58b726e985ee340f93d7",
     "ae238775c5922a50bba2adb7affa930762ec6ebb1279dfa90fa19f93e8eebb1e",
     "b0e5f0929da1cb46ea887455677f2a52098473b4d17a8db5f97a1626e8ff2d1b",
+    "b363245eeb2f7cd5e31fe7b30fbab84d231ec3e2044ff0d2a42d730d3341439a",
     "b3b086dae43e0f8f6573d076faf7e67446c9725f3ae69e8bcc24e86e8f5f019b",
     "b55545424ce0b62a2a0c4168130d627e5978f6fc23347d5ce2b22a9081c9058f",
     "b59ea53c746856869b4ab2aeec4c84f3d1c6b9b15b2c094642e0546c390c25d8",
+    "b6fd08e26653ee715beb693381a5eea839c376f12af961cbce33d4c955624ef4",
     "b85eab4f4ead675967a1013b487aabecf70cc7e1587f085706d08c4b641d5394",
     "ba0e3cc6e1c729c370eda647f7b936d77a9a93a74557277c9b380e08ddd9e34e",
+    "bba7edcfb08d10fa2c225d2bd6f2eb7fe538291e6b74ad506fb120200b03282d",
     "bedb463039bb696d7ad416a79d2e438bef75b38851ac5a5f2a9e4721f7e06186",
     "c164c39b7880e1537d8c71f4718ee9c3730c58deea90b950e67ed53b925f721f",
     "c3954dae5a4517270919d937fa1e499213c5bd788e1efc4785df4cd4893c4c74",
     "c510b99cb0eb8aea092d3ffae2b350f1381eb1693eb1888e301ef801e2cca88d",
     "c6187e3757fbf128d925c2bc9ed54a0666a03e6592699e63c47fce649553e415",
     "c62dc2e96830b4be845c7184d3e59d8ac3868f6fadc6518d2ff0defef797f7c2",
+    "c69b517141bc9c65cd7983364c3b71ddd1780798055c95baee1680700acbc4e3",
+    "c7796a23cffb0c470195d0d32c8d73c8101f85502c92bf1c436741a273fbb7c8",
     "c8357fa1e0b519ffaf8693eeadf1a0493894f73b7520a525b0d0c721c901d7e1",
     "cb44ea53fa728b7b10d8b6009183dbbd2a529f2cb5ca995dd7b54d96a4689c05",
     "cd0ee0dc5d844374607eb9ad9bc8dfa2b9c6ff8bbbf7598cae70b7841003f44f",
+    "cdbcf3ea120b663c23b81bdc80477def9a54d38263f9fe65a9937c6a834051c1",
     "ceca213f5304e3a31a49c80e7608f62aca9ae5778aaa20b754a11d5a3558a7b0",
     "d325963ab24866f0a64f2f17dcf0d7286f308a71243f455c5894bf56678ec422",
     "d46ea8a396d0f53638bf88e811053683607caca2366966aa741132e65ea8e638",
@@ -394,14 +509,18 @@ PLAIN = (
     "de95a20a254833dd734d8fb5a3d23de2df728fadd50b8caa52346ce6374e23ef",
     "df3f361d4c3a578b0b5a59b8311de0b79da30cb09645c0d02e26733a0ee6d09d",
     "e21e04cc52beffef685466f9cee9a9f966f161c5e22a91f96273de31ec29ea6c",
+    "e2ea19a66bfc94715280d0a62564a112320977af947157f78e10b1a88ce17746",
     "e386502539f84b56edd1ea95dfc903e1cb1ffe6177739ff8a0a8452da9854b21",
     "e81a24ac2c17a2735cb8e26c88b221fa293de997831c9624b0a3ac8e7b87b2c0",
     "e82421e28fa644d7021b3987b5b30a9252268b0f37d55ab17d13e4233f5e2b2a",
     "eae99fa5df500e86f6158ce68d6437783995b680ddb29183b05bb9f12cbf51b9",
     "ec23ff46f0afbf03eef40c5dcb036d9b6da40ae159d4df1717595ea9981876ee",
     "edb883fb3d91e45f6104fd3faff205dc85c8d8e675b754fd5ba574494b8d32c7",
+    "edc8cace712f408fb7cd02c7390b57bcdde4c8358963cf8a90b2075bced4f4f9",
     "f2515c47a6e7855448904e1cbaa05edbedd10848a45f576063d00f8cf15b7858",
     "f3711fe76da46c93a716a33d8b03cd57a65817d859e2ecf0267eef4848164cd3",
+    "f7132da824f184ee1cce90e8f9f3d29ff99036970ae34c5be5f452381c397619",
+    "f78a7fff2c65fd99d244df47bff986e545d82d32088aa50a5c8c91ec58961186",
     "fce191a6cc633cb1deaff1fc0dca40bb07af8f8e0181f04f9f1ce152d0387ff2",
     "fe06a4bca6774dcc4419b6023636facc1f984c097d9155e5bad035ab0ab74b17",
     "fe70156168a54bbd9c0b6b0e7ad6e7a8fe2859772ac7dee5ac5a1cb11c89843b",
@@ -413,6 +532,12 @@ REFUSED = {
     "1d6f558c52fcd10f4d19b4e6084206fa69582cdde00a9c1ad5d216118a4ab41f": 'AP201: a term is neither even nor odd in (gradient, variable): preconditioned_grad(preconditioned_grad) (line 423)',
     # tensorflow_core.contrib.opt.python.training.shampoo.ShampooOptimizer._apply_sparse_shared
     "201839bfdbd11778ded89538b4536890ef4e462bb9aea1379671ed633365967d": 'AP201: a term is neither even nor odd in (gradient, variable): preconditioned_grad(preconditioned_grad) (line 423)',
+    # tensorflow_addons.optimizers.lamb.LAMB._resource_apply_dense
+    "27ce65abddad15f6aef49225ff232f24728a040f94368abc7e48a866267c1d4a": "AP214: the decay, written out, is not what was separated: ratio * coefficients['lr_t'] * (coefficients['weight_decay_rate'] * var if self. (line 168)",
+    # tensorflow_addons.optimizers.lamb.LAMB._resource_apply_sparse
+    "302321ea0e3ff1586d309c90e94c5f27bfbf5b05a2d5410aaa6fe2d3096e12f9": "AP214: the decay, written out, is not what was separated: ratio * coefficients['lr_t'] * (coefficients['weight_decay_rate'] * var if self. (line 168)",
+    # keras.optimizers.optimizer_experimental.ftrl.Ftrl.update_step
+    "330eaca6efdf29723a5dfffc602d6127c11756bcf15aaf5e217cb278166ce7a2": 'AP208: the variable is set, not stepped from its old value: (clip(linear, -l1_regularization_strength, l1_regularization_strength)-linear)/((accum+gradient^2)^(-lr_power)/learning_ (line 204)',
     # tensorflow_core.contrib.opt.python.training.shampoo.ShampooOptimizer._resource_apply_dense
     "3a860b6dd313ce47a20235768bd48acd7c71dcdb9fe531914760093112774936": 'AP201: a term is neither even nor odd in (gradient, variable): preconditioned_grad(preconditioned_grad) (line 423)',
     # tensorflow_addons.optimizers.yogi.Yogi._resource_apply_sparse
