@@ -157,6 +157,11 @@ def _whole(rules: Mapping[str, Any], table: stock.Table) -> Iterator[str]:
     yield from (*_names(), "")
 
 
+@cache
+def _installed_section(name: str) -> tuple[set[str], str]:
+    return _section(name, (_RUNTIME / f"{name}.py").read_text("utf-8"))
+
+
 def _section(name: str, text: str) -> tuple[set[str], str]:
     """(imports of a module of the run time, its text without them, headed by its docstring)."""
     tree = ast.parse(text)
