@@ -16,19 +16,15 @@ _CLASSES_LOCK = threading.RLock()
 _CLASSES = {}  # (binding, stock class) -> patched class
 _METACLASSES = {}
 
-# Roots that define the frame of an update and never a site; looking into them costs time.
-_FRAME_MODULES = (
-    "builtins", "abc", "typing", "six",
-    "keras.src.backend", "keras.src.saving", "keras.src.optimizers.base_optimizer",
-    "keras.src.optimizers.optimizer", "keras.src.optimizers.legacy.optimizer_v2",
-    "keras.optimizers.optimizer_experimental.optimizer", "keras.optimizers.optimizer_v2.optimizer_v2",
-    "keras.optimizer_v2.optimizer_v2", "tf_keras.src.optimizers.optimizer",
-    "tf_keras.src.optimizers.legacy.optimizer_v2", "tensorflow.python.keras.optimizer_v2.optimizer_v2",
-    "tensorflow_core.python.keras.optimizer_v2.optimizer_v2", "tensorflow.python.trackable",
-    "tensorflow.python.training.tracking", "tensorflow.python.training.optimizer",
-    "tensorflow_core.python.training.optimizer", "tensorflow_core.python.training.tracking",
+# What defines the frame of an update and never a site: looking into it costs time, and it is
+# written otherwise in every version.
+_FRAME_PACKAGES = (
+    "builtins", "abc", "typing", "six", "keras.src.backend", "keras.src.saving",
+    "tensorflow.python.trackable",
+    "tensorflow.python.training.tracking", "tensorflow_core.python.training.tracking",
     "tensorflow.python.checkpoint", "tensorflow.python.util",
 )  # fmt: skip
+_FRAME_FILES = ("optimizer", "optimizer_v2", "base_optimizer")  # of stock packages
 _SCOPE = (
     "RMSprop and the like are not in the default scope; a wrapper (loss scaling, Lookahead) is patched as "
     "an instance, patched(Wrapper(optimizer))"
@@ -138,12 +134,19 @@ def _backend_of(cls):
     return "tensorflow"
 
 
+def _is_frame(owner):
+    module = owner.__module__
+    if any(module == m or module.startswith(m + ".") for m in _FRAME_PACKAGES):
+        return True
+    return module.partition(".")[0] in stock_edits.PACKAGES and module.rpartition(".")[2] in _FRAME_FILES
+
+
 def _rewritten(binding, cls):
     """[(owner, {name: function})] over the MRO: of stock classes from the table of edits that
     this package brings, of all others from the tool side."""
     out = []
     for owner in cls.__mro__:
-        if any(owner.__module__ == m or owner.__module__.startswith(m + ".") for m in _FRAME_MODULES):
+        if _is_frame(owner):
             continue
         found = stock_edits.of_class(owner)
         if found is None:
