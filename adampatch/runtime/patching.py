@@ -43,6 +43,10 @@ _EXPORT_NAMES = (
 )  # fmt: skip
 
 
+class NoToolSide(RuntimeError):
+    """A class that only the tool side could say something of, where that is not installed."""
+
+
 def patched_form(binding, x, given, keras=None, strict=True):
     """See `Binding.patched`."""
     given = {name: value for name, value in given.items() if value is not None}
@@ -56,6 +60,11 @@ def patched_form(binding, x, given, keras=None, strict=True):
     except methods.Unpatchable:
         if strict:
             raise
+        return x
+    except NoToolSide as error:
+        if strict:
+            raise
+        records.warn_once(("tool side", str(error)), "{}. It stays as it is.".format(error))
         return x
 
 
@@ -83,6 +92,9 @@ def _patched_instance(binding, optimizer, given):
             found.append((part, _patched_class(binding, type(part))))
         except methods.Unpatchable as error:
             if len(parts) == 1 or not _may_stay(part, error):
+                raise
+        except NoToolSide:
+            if not wrappers.held(part):
                 raise
     if not found:
         wrapped = ", ".join(_name(type(part)) for part in parts[1:])
@@ -165,11 +177,11 @@ def _edits_by_tool(owner, cls):
     except ImportError as error:
         if stock_edits.has_no_update(owner):
             return {}
-        raise RuntimeError(
-            "adampatch: patched({}) needs the tool side of adampatch in this environment, since {} is no "
-            "stock class of a known version, and {}; `pip install adampatch` (Python >= 3.10) here, or have "
-            "`adampatch apply` patch its source, or, where it is stock, `adampatch apply --standalone "
-            "--python {}` bring what it needs".format(cls.__name__, _name(owner), error, sys.executable)
+        raise NoToolSide(
+            "adampatch: patched({}): {} is no stock class of a known version, so the tool side of adampatch is "
+            "needed here ({}); `pip install adampatch` (Python >= 3.10), or have `adampatch apply` patch its "
+            "source, or, where it is stock, `adampatch apply --standalone --python {}` brings what it "
+            "needs".format(cls.__name__, _name(owner), error, sys.executable)
         )
     try:
         return live.method_edits(owner)

@@ -169,6 +169,36 @@ def test_without_the_tool_side_the_error_says_what_to_do(monkeypatch):
         bind(None, __name__ + ".unknown").patched(LaPropLike)
 
 
+def test_without_the_tool_side_what_only_run_time_tells_stays_as_it_is(monkeypatch):
+    from adampatch.runtime import bind, records
+
+    without_tool_side(monkeypatch)
+    monkeypatch.setattr(records, "_WARNED", set())
+    binding = bind(None, __name__ + ".perhaps")
+    with pytest.warns(RuntimeWarning, match=r"LaPropLike.*stays as it is"):
+        assert binding.patched(LaPropLike, strict=False) is LaPropLike
+    assert binding.patched(keras.optimizers.SGD, strict=False) is keras.optimizers.SGD
+
+
+class Averaging:
+    """A user's own wrapper, with an update method that no table knows."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def apply_gradients(self, grads_and_vars):
+        return self.inner.apply_gradients(grads_and_vars)
+
+
+def test_without_the_tool_side_wrappers_are_opened(monkeypatch):
+    from adampatch.runtime import bind
+
+    without_tool_side(monkeypatch)
+    wrapper = bind(None, __name__ + ".wrapper").patched(Averaging(keras.optimizers.Adam()))
+    assert type(wrapper) is Averaging
+    assert type(wrapper.inner) is not keras.optimizers.Adam
+
+
 def test_bad_settings_are_refused_at_once(binding):
     with pytest.raises(ValueError, match=r"patched\(emit=\): emit is 'all'; use one of"):
         binding.patched(keras.optimizers.Adam, emit="all")
