@@ -178,7 +178,7 @@ def _edits_by_tool(owner, cls):
         if stock_edits.has_no_update(owner):
             return {}
         raise NoToolSide(
-            "adampatch: patched({}): {} is no stock class of a known version, so the tool side of adampatch is "
+            "adampatch: patched({}): {} is no stock class of a known version, so the tool side is "
             "needed here ({}); `pip install adampatch` (Python >= 3.10), or have `adampatch apply` patch its "
             "source, or, where it is stock, `adampatch apply --standalone --python {}` brings what it "
             "needs".format(cls.__name__, _name(owner), error, sys.executable)
