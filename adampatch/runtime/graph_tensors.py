@@ -11,6 +11,7 @@ from adampatch.runtime.lazy import tf
 
 QUANTITIES = ("rate", "alpha", "update", "clamped")
 _REGISTRY = "_adampatch_tensors"
+_CARRIED = "_adampatch_carried"
 
 
 def tensors(graph=None):
@@ -20,16 +21,16 @@ def tensors(graph=None):
     (the default graph if None): the effective rate, the bias-corrected scalar, what is
     subtracted from the variable, and a bool mask of the elements a rule bounded. They are of the update
     that runs in the same `sess.run`; for an update inside `tf.cond` they are of the last one
-    that ran, and NaN before the first. Fetching them without the train op can run a part of
-    the update, so fetch both, and where a graph has several train ops, only those of the
-    variables that the fetched one updates. A second update of one variable in a graph (another
-    train op, another branch) is keyed "name#2", in the order in which they were built.
+    that ran, and NaN before the first. Fetching them without the train op can run a part of the
+    update or all of it, so fetch both, and where a graph has several train ops, only those of
+    the variables that the fetched one updates. A second update of one variable in a graph
+    (another train op, another branch) is keyed "name#2", in the order in which they were built.
     """
     graph = tf.compat.v1.get_default_graph() if graph is None else graph
     return {name: dict(found) for name, found in getattr(graph, _REGISTRY, {}).items()}
 
 
-def _register(name, found):
+def _register(name, found, carriers):
     with tf.init_scope():
         graph = tf.compat.v1.get_default_graph()
     registry = getattr(graph, _REGISTRY, None)
@@ -44,6 +45,9 @@ def _register(name, found):
         n += 1
         key = "{}#{}".format(name, n)
     registry[key] = found
+    if carriers:
+        pending = getattr(graph, _CARRIED, [])
+        setattr(graph, _CARRIED, pending + [(found, carriers)])
 
 
 def _filler(shape, dtype):
@@ -52,20 +56,42 @@ def _filler(shape, dtype):
     return np.full(shape, np.nan, dtype.as_numpy_dtype)
 
 
-def _carry_out(tensor, name, quantity):
-    """(assign op to hang on the update, tensor outside of the branch) for a tensor in a branch."""
-    shape = tensor.shape.as_list()
-    filler = _filler(shape, tensor.dtype)
-    with tf.init_scope():
-        carrier = worlds.hidden_variable(filler, tensor.dtype, name + "/" + quantity)
-        outside = tf.compat.v1.cond(
-            tf.raw_ops.VarIsInitializedOp(resource=carrier.handle),
-            lambda: tf.raw_ops.ReadVariableOp(resource=carrier.handle, dtype=tensor.dtype),
-            lambda: tf.constant(filler, tensor.dtype),
-        )
-        outside.set_shape(shape)
+def _carrier(tensor, name, quantity):
+    """A variable that carries a tensor out of a branch."""
+    filler = _filler(tensor.shape.as_list(), tensor.dtype)
+    return worlds.hidden_variable(filler, tensor.dtype, name + "/" + quantity)
+
+
+def _read_outside(carrier):
     # Writing initialises it, so a Session that ran only the user's own init op works.
-    return tf.raw_ops.AssignVariableOp(resource=carrier.handle, value=tensor), outside
+    shape = carrier.shape.as_list()
+    outside = tf.compat.v1.cond(
+        tf.raw_ops.VarIsInitializedOp(resource=carrier.handle),
+        lambda: tf.raw_ops.ReadVariableOp(resource=carrier.handle, dtype=carrier.dtype),
+        lambda: tf.constant(_filler(shape, carrier.dtype), carrier.dtype),
+    )
+    outside.set_shape(shape)
+    return outside
+
+
+def order_after(done):
+    """Ties what was carried out of branches to the end of the update: `done`, ops or tensors.
+
+    Else a fetch in the same `sess.run` would race with the update for the value.
+    """
+    graph = tf.compat.v1.get_default_graph()
+    pending = getattr(graph, _CARRIED, None)
+    done = [x for x in done if isinstance(x, (tf.Operation, tf.Tensor)) and x.graph is graph]
+    if not pending or not done or worlds.in_branch():
+        return
+    setattr(graph, _CARRIED, [])
+    for found, carriers in pending:
+        for quantity in sorted(carriers):
+            with tf.control_dependencies(done), tf.name_scope("adampatch"):
+                read = _read_outside(carriers[quantity])
+            collection = graph.get_collection_ref("adampatch/" + quantity)
+            collection[:] = [read if x is found[quantity] else x for x in collection]
+            found[quantity] = read
 
 
 def publish(name, rate, alpha, update, clamped):
@@ -77,18 +103,17 @@ def publish(name, rate, alpha, update, clamped):
     rate, update = tf.convert_to_tensor(rate), tf.convert_to_tensor(update)
     alpha = tf.constant(np.nan, rate.dtype) if alpha is None else tf.convert_to_tensor(alpha)
     found = {"rate": rate, "alpha": alpha, "update": update}
-    hang = []
+    if clamped is not None:
+        found["clamped"] = clamped
+    hang, carriers = [], {}
     if worlds.in_branch():
         for quantity in sorted(found):
-            write, found[quantity] = _carry_out(found[quantity], name, quantity)
-            hang.append(write)
-        if clamped is not None:
-            write, found["clamped"] = _carry_out(clamped, name, "clamped")
-            hang.append(write)
-    elif clamped is not None:
-        found["clamped"] = clamped
+            carrier = carriers[quantity] = _carrier(found[quantity], name, quantity)
+            hang.append(tf.raw_ops.AssignVariableOp(resource=carrier.handle, value=found[quantity]))
+            with tf.init_scope():
+                found[quantity] = _read_outside(carrier)
     if clamped is None:
         with tf.init_scope():
             found["clamped"] = tf.zeros(found["rate"].shape, tf.bool)
-    _register(name, found)
+    _register(name, found, carriers)
     return hang

@@ -5,7 +5,7 @@ Touches only the class it decorates; no TensorFlow until an update ends.
 
 import functools
 
-from adampatch.runtime import records, worlds, wrappers
+from adampatch.runtime import graph_tensors, records, worlds, wrappers
 from adampatch.runtime.lazy import tf
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
@@ -53,6 +53,8 @@ def observed_class(binding, cls):
             record.abandon()
             raise
         if record.leave(graph):
+            if graph is not None:
+                _order(record, out if isinstance(out, (list, tuple)) else [out])
             if not record.reached and not wrappers.held(self):  # else what it holds may do the work
                 _warn_unreached(record, kwargs.get("grads_and_vars", args[0] if args else None))
             binding.end(self)
@@ -65,6 +67,18 @@ def observed_class(binding, cls):
     ending.autograph_info__ = {}  # ours is not to be converted; what it calls is, see `_as_called`
     setattr(cls, name, ending)
     return cls
+
+
+def _order(record, done):
+    try:
+        graph_tensors.order_after(done)
+    except Exception as error:  # observation never stops training
+        records.warn_once(
+            ("order", record.optimizer_name),
+            "the rates of {} may be those of the update before ({}: {}).".format(
+                record.optimizer_name, type(error).__name__, error
+            ),
+        )
 
 
 def _warn_unreached(record, pairs):

@@ -212,6 +212,57 @@ def test_in_a_branch_the_rate_is_carried_out(branch, ruled, sparse, rules):
     assert same(after, ours.read())
 
 
+@pytest.mark.parametrize("resource", [True, False])
+@pytest.mark.parametrize("branch", [v1_cond, v2_cond])
+def test_a_fetched_rate_is_that_of_the_update_in_a_branch_that_ran_with_it(resource, branch):
+    from adampatch import v1 as ours_v1
+
+    if branch is v2_cond and not resource:
+        pytest.skip("stock cannot either: a reference variable does not enter a function graph")
+
+    class EverySecond(patched()):
+        """Steps at the first call, the third and so on, as accumulation of gradients does."""
+
+        def _create_slots(self, var_list):
+            super()._create_slots(var_list)
+            self._calls = v1.get_variable("calls", initializer=0, trainable=False, use_resource=True)
+
+        def _branch(self, apply, grad, var):
+            due = tf.equal(self._calls.read_value() % 2, 0)
+
+            def step():
+                with tf.control_dependencies([apply(grad, var)]):
+                    return tf.constant(True)
+
+            return branch(due, step, lambda: tf.constant(False)).op
+
+        def _apply_dense(self, grad, var):
+            return self._branch(super()._apply_dense, grad, var)
+
+        def _resource_apply_dense(self, grad, var):
+            return self._branch(super()._resource_apply_dense, grad, var)
+
+        def _finish(self, update_ops, name_scope):
+            with tf.control_dependencies(update_ops):
+                return tf.group(self._calls.assign_add(1), name=name_scope)
+
+    for _ in range(10):  # a race shows in some of them
+        ours = Training(EverySecond, resource, "float32", False)
+        with ours.graph.as_default():
+            found = ours_v1.tensors()["scope/w"]
+            assert [found["rate"]] == v1.get_collection("adampatch/rate")
+        for call, (gradient, rows) in enumerate(gradients(4, "float32", False)):
+            before = ours.session.run(ours.w)
+            feed = {ours.values: gradient, ours.rows: rows}
+            _, rate, update = ours.session.run([ours.train, found["rate"], found["update"]], feed)
+            moved = before - ours.session.run(ours.w)
+            assert np.isfinite(rate).all()
+            if call % 2 == 0:
+                assert np.allclose(moved, update, rtol=1e-3, atol=1e-7)
+            else:
+                assert not moved.any()
+
+
 @pytest.mark.parametrize("resource, dtype, sparse", CASES)
 def test_the_emitted_rate_is_the_one_applied(resource, dtype, sparse):
     from adampatch import v1 as ours_v1
