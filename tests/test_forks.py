@@ -206,7 +206,10 @@ V1_CASES = [
     and (
         not sparse
         or case
-        in ("v1_fused_training_ops", "v1_open_sparse", "v1_lazy_rows", "v1_lazy_subclass", "subclass_v1")
+        in (
+            *("v1_fused_training_ops", "v1_open_sparse", "v1_lazy_rows", "v1_lazy_subclass", "subclass_v1"),
+            "v1_lazy_handed_scatter",
+        )
     )
 ]
 

@@ -151,6 +151,8 @@ class Calls:
             return self._unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
+            if len(nodes) > 1:
+                it.run_.slices[id(node)] = (nodes[0], nodes[1])
             return Slices(args[0])
         if last == "Variable":
             return self._new_variable(args, node, frame)

@@ -67,6 +67,8 @@ class Run:
     unfollowed: tuple[int, str] | None = None
     #: values that a method of the optimizer computed, by key: where it was called
     spellings: dict[str, Origin] = field(default_factory=dict)
+    #: calls that make IndexedSlices, by identity: the nodes of the values and of the row indices
+    slices: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     def written_after(self, slot: str, sequence: int, here: Place) -> bool:
         """Whether ``slot`` may be written, in the same call, after the first ``sequence``

@@ -232,18 +232,23 @@ def _site_of_step(
         return refused(blank, "AP210", "the step has no expression of its own")
     first: str | None = None
     context: Context = origin.context
+    rows = (write.indices, write.context) if write.indices is not None else None
     while True:
         site = replace(blank, node=node, line=node.lineno)
         if id(node) in already:
             return replace(site, status="already")
         try:
-            return _emitted(site, run, write, context, separation, family, methods)
+            return _emitted(site, run, write, context, separation, family, methods, rows)
         except Refusal as refusal:
             first = first or refusal.reason
         # handed to a helper as an argument: the step may be nameable where it was written
-        if not isinstance(node, gast.Name) or node.id not in context.arguments:
+        if isinstance(node, gast.Name) and node.id in context.arguments:
+            node, context = context.arguments[node.id]
+        elif id(node) in run.slices and rows is None:
+            node, indices = run.slices[id(node)]
+            rows = (indices, context)
+        else:
             return replace(site, reason=first)
-        node, context = context.arguments[node.id]
 
 
 def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
@@ -295,7 +300,10 @@ def _emitted(
     separation: Separation,
     family: str,
     methods: Mapping[str, Function],
+    rows: tuple[Any, Context] | None,
 ) -> Site:
+    """The site with its parts. ``rows``: the node of the row indices that are written, if only some are,
+    and where it stands."""
     line = site.line
     if context.self_name is None:
         raise Refusal("AP211", "the step is in a function that does not know the optimizer", line)
@@ -334,12 +342,23 @@ def _emitted(
             ) from error
         if not same:
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
-    if write.indices is not None:
-        if context.function is not write.context.function:
+    if rows is not None:
+        indices = _handed_over(*rows, context)
+        if indices is None:
             raise Refusal("AP213", "the rows that are written have no name where the step is", line)
-        parts["indices"] = "lambda: " + write.context.module.normal_text(write.indices)
+        parts["indices"] = "lambda: " + context.module.normal_text(indices)
     parts = {part: text and context.module.in_its_quotes(text) for part, text in parts.items()}
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
+
+
+def _handed_over(node: Any, there: Context, here: Context) -> Any:
+    """What ``here``, a caller, has in the place of ``node``, which stands in a function that it calls:
+    the argument that was handed over. None when the function made it itself."""
+    while there.function is not here.function:
+        if not isinstance(node, gast.Name) or node.id not in there.arguments:
+            return None
+        node, there = there.arguments[node.id]
+    return node
 
 
 def _site_of_kernel(method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:
