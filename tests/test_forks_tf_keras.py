@@ -24,10 +24,16 @@ DENSE_ONLY = {
     *("keras2_centralized", "keras2_inherits", "keras2_lamb", "keras2_nesterov", "keras2_qhadam"),
     *("keras2_radam", "keras2_whole_apply", "keras2_yogi"),
     *("v2_accumulated", "v2_adabound", "v2_centralized", "v2_coupled_l2", "v2_index_lists", "v2_mixin"),
-    *("v2_lamb_exclusions", "v2_padam", "v2_qhadam", "v2_whole_apply", "v2_zipped_states"),
+    *("v2_annealed", "v2_lamb_exclusions", "v2_padam", "v2_qhadam", "v2_whole_apply", "v2_zipped_states"),
 }
 #: the variable is moved by a write of its own beside the step
-MOVED_BESIDE = {"v2_cosine_restarts", "v2_mixin", "v2_inherits_decay", "keras2_base_of_the_project"}
+MOVED_BESIDE = {
+    "v2_annealed",
+    "v2_cosine_restarts",
+    "v2_mixin",
+    "v2_inherits_decay",
+    "keras2_base_of_the_project",
+}
 #: updates of touched rows alone
 LAZY = {
     *("v2_lazy_rows", "v2_lazy_scatter_sub", "v2_nadam", "v2_fused_adamax", "v2_radam", "keras2_lazy_rows"),

@@ -136,7 +136,7 @@ class Calls:
         if "_adampatch" in path.split("."):
             return self._patched(last, node, frame)
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
-            return self._unknown_call(node, frame)
+            return self._elsewhere(value, node, frame)
         kernel = kernel_named(last)
         if kernel is not None:
             return self._kernel(kernel, node, frame)
@@ -175,6 +175,14 @@ class Calls:
                 operands, written = [args[i] for i in places], [nodes[i] for i in places]
                 return self._operation(row[0], operands, written, node, frame, label)
         return self._unknown_call(node, frame)
+
+    def _elsewhere(self, value: Dotted, node: Any, frame: Frame) -> Any:
+        """A call of what another module defines: a function of the project is inlined."""
+        found = frame.module.elsewhere(value.paths[0]) if len(value.paths) == 1 else None
+        if found is None or not isinstance(found[0], gast.FunctionDef) or found[0].decorator_list:
+            return self._unknown_call(node, frame)
+        inlined = self.interpreter.inlining.call(Function(*found), node, frame)
+        return self._unknown_call(node, frame) if inlined is None else inlined
 
     def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
         """Storage that was not there before; what it is set to first is a write like others."""

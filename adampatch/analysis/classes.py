@@ -9,6 +9,7 @@ from typing import Any
 import gast
 
 from adampatch.analysis import catalog
+from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module, unwrapped
 from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
 from adampatch.analysis.values import Function
@@ -37,10 +38,14 @@ class ClassReport:
 
 class Hierarchy:
     """The classes of all parsed modules, found by file and name or by dotted path. ``disputed``:
-    sites, by their nodes, that mean something else to another class."""
+    sites, by their nodes, that mean something else to another class; ``exports``: the modules by
+    their dotted names."""
 
-    def __init__(self, modules: Iterable[Module], disputed: Collection[int] = ()) -> None:
+    def __init__(
+        self, modules: Iterable[Module], disputed: Collection[int] = (), exports: Exports | None = None
+    ) -> None:
         self.modules = list(modules)
+        self.exports = exports or Exports(self.modules)
         self.disputed = frozenset(disputed)
         #: (class node, adaptive) -> its report, for its subclasses
         self.known: dict[tuple[int, bool], ClassReport | None] = {}
@@ -99,6 +104,7 @@ def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> 
     """The optimizer classes of one module, in order. ``adaptive`` takes RMSprop-like updates
     too."""
     found = []
+    hierarchy.exports.connect(module)
     for node in all_classes(module.tree):
         report = _report(module.within(node), node, hierarchy, adaptive)
         if report is not None:

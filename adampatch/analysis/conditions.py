@@ -65,14 +65,16 @@ class Conditions:
                 value = frame.get(inner.id)
                 if value is not None and not isinstance(value, (SelfObject, VariableRef)):
                     args.append(Leaf(inner.id, Role.READ, f"{inner.id}={it.slot_key(value)}"))
-        for name in self._attributes_read(node, frame):
-            slot = f"self.{name}"
+        asked = {f"self.{name}": name for name in self._attributes_read(node, frame)}
+        for slot, name in asked.items():
             if slot in it.attributes:
                 args.append(Leaf(name, Role.READ, f"{slot}={it.slot_key(it.attributes[slot])}"))
             elif slot in it.versions:
                 args.append(Leaf(name, Role.READ, slot, it.versions[slot]))
         origin = Origin(node, (), it.context(frame), fixed=True)
-        return Op("predicate", tuple(args), label=frame.module.normal_text(node), origin=origin)
+        test = Op("predicate", tuple(args), label=frame.module.normal_text(node), origin=origin)
+        it.run_.asked[test.key] = tuple(asked)
+        return test
 
     def _deciding(self, operand: Expr) -> list[Expr]:
         """What of an operand tells one outcome of a test from another, the text being the same:

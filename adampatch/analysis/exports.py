@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -27,12 +28,16 @@ class Exports:
         self._imported: set[str] = set()
         self._said: dict[str, tuple[str, ...]] = {}
         for module in modules:
+            self.connect(module)
             self._said[module.path] = _said(module)
-            for name in _dotted(module):
+            for name in dotted_names(module.path, module.package):
                 self._modules.setdefault(name, []).append(module)
-            for node in _imports(module.tree):
-                for path in imported_paths(node, module.package):
-                    self._imported.update(_prefixes(path))
+            for path in modules_imported(module):
+                self._imported.update(_prefixes(path))
+
+    def connect(self, module: Module) -> None:
+        """Lets a module find what it imports from the others."""
+        module.elsewhere = partial(self.definition, asking=module)
 
     def said_outside(self, module: Module) -> tuple[str, ...]:
         """The stock classes that strings of other modules name."""
@@ -45,9 +50,8 @@ class Exports:
 
     def imports(self, module: Module) -> bool:
         """Whether a module of the project is imported by another one."""
-        return any(
-            name in self._imported and self._module(name, module) is module for name in _dotted(module)
-        )
+        names = dotted_names(module.path, module.package)
+        return any(name in self._imported and self._module(name, module) is module for name in names)
 
     def resolve(self, path: str, asking: Module, steps: int = _MAX_STEPS) -> tuple[str, ...]:
         """The paths that a dotted path stands for, through what the project's modules import."""
@@ -63,6 +67,16 @@ class Exports:
             return tuple(p for known in behind for p in self.resolve(known, module, steps - 1))
         return (path,)
 
+    def definition(self, path: str, asking: Module) -> tuple[Any, Module] | None:
+        """The function or class that a dotted path stands for and its module, if it is the project's."""
+        for known in self.resolve(path, asking):
+            head, _, name = known.rpartition(".")
+            module = self._module(head, asking)
+            node = module and (module.functions.get(name) or module.classes.get(name))
+            if module is not None and node is not None and name not in module.ambiguous:
+                return node, module
+        return None
+
     def _module(self, name: str, asking: Module) -> Module | None:
         """The module of a dotted name; of several the one in the folder of who asks."""
         found = self._modules.get(name, [])
@@ -72,13 +86,18 @@ class Exports:
         return found[0] if len(found) == 1 else None
 
 
-def _dotted(module: Module) -> set[str]:
-    """The names that a module may be imported by: in its package, and from the root."""
-    path = PurePosixPath(module.path).with_suffix("")
+def dotted_names(file: str, within: str) -> set[str]:
+    """The names that a file may be imported by: in its package, and from the root."""
+    path = PurePosixPath(file).with_suffix("")
     inner = [] if path.name == "__init__" else [path.name]
-    package = module.package.split(".") if module.package else []
+    package = within.split(".") if within else []
     folders = [*path.parent.parts, *inner]
     return {".".join(parts) for parts in ([*package, *inner], folders) if parts}
+
+
+def modules_imported(module: Module) -> set[str]:
+    """The dotted paths that a module's import statements say, of modules and of what is in them."""
+    return {path for node in _imports(module.tree) for path in imported_paths(node, module.package)}
 
 
 def _imports(node: Any) -> Iterator[Any]:

@@ -10,7 +10,7 @@ import io
 import itertools
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,8 @@ class Module:
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
+    #: what a dotted path is in the project's other modules: a definition and its module
+    elsewhere: Callable[[str], tuple[Any, Module] | None] = field(default=lambda path: None, repr=False)
 
     @classmethod
     def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:

@@ -101,6 +101,7 @@ def _sites_of_method(
         run = interpreter.run(function, _arguments(described, function.node, interpreter))
         written = run.written
     facts = Facts(run.state_writes)
+    run.numbers = frozenset(slot for slot in run.written if not facts.feeds(slot))
     found: list[Site] = []
     already = _patched_writes(run)
     beside: str | None = None

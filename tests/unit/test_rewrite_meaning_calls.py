@@ -5,6 +5,9 @@ that decide, helpers that write and helpers of other files.
 import pytest
 from test_rewrite_meaning_v2 import DENSE, SPARSE, STEP, check, source
 
+from adampatch.project.apply import planned
+from adampatch.project.scan import scan
+
 ROW_STEP = """\
 m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
 lr = self._decayed_lr(var.dtype)
@@ -25,7 +28,43 @@ def _is_early(self, var):
     return False
 """
 
+SCHEDULE = """
+def __init__(self, **settings):
+    super().__init__(**settings)
+    self.eta = tf.Variable(0.5)
+    self.turn = 2
+
+def _move_on(self, lr):
+    self.turn += 1
+    self.eta.assign(self.eta * 0.9)
+"""
+
 PATCHABLE = {
+    "a_number_that_moves_on_after_the_step": (
+        DENSE,
+        source(
+            """
+            update = m_t / (tf.sqrt(v_t) + self.epsilon)
+            var.assign_sub(self.eta * lr * update)
+            self._move_on(lr)
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "a_method_that_reads_the_number_that_moves_on": (
+        DENSE,
+        source(
+            """
+            var.assign_sub(self._scaled() * m_t / (tf.sqrt(v_t) + self.epsilon))
+            self._move_on(lr)
+            """,
+            methods=SCHEDULE
+            + """
+def _scaled(self):
+    return self.eta * 0.5
+""",
+        ),
+    ),
     "decay_by_a_loop_that_returns": (
         DENSE,
         source(
@@ -72,6 +111,94 @@ PATCHABLE = {
 }
 
 TRAPS = {
+    "a_number_that_moves_on_times_one_that_is_counted": (
+        DENSE,
+        source(
+            """
+            var.assign_sub(self.eta * self._decayed_lr(var.dtype) * m_t / (tf.sqrt(v_t) + self.epsilon))
+            self._move_on(lr)
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "an_attribute_that_is_set_later": (
+        DENSE,
+        source(
+            """
+            var.assign_sub(self.turn * lr * m_t / (tf.sqrt(v_t) + self.epsilon))
+            self.turn = self.turn + 1
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "a_number_that_has_moved_on_before_the_step": (
+        DENSE,
+        source(
+            """
+            scale = self.eta * lr
+            old = self.eta * 1.0
+            self._move_on(lr)
+            var.assign_sub(scale * old * m_t / (tf.sqrt(v_t) + self.epsilon))
+            self._move_on(lr)
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "a_bare_number_that_moves_on": (
+        DENSE,
+        source(
+            """
+            var.assign_sub(self.eta * (m_t / (tf.sqrt(v_t) + self.epsilon)))
+            self._move_on(lr)
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "a_test_of_what_the_update_sets_later": (
+        DENSE,
+        source(
+            """
+            update = m_t / (tf.sqrt(v_t) + self.epsilon)
+            if self.turn < 3:
+                update = update + self.wd * var
+            var.assign_sub(lr * update)
+            self.turn = 7
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "a_rate_by_a_test_of_what_the_update_sets_later": (
+        DENSE,
+        source(
+            """
+            if self.turn < 3:
+                update = lr * m_t / (tf.sqrt(v_t) + self.epsilon)
+            else:
+                update = 2 * lr * m_t / (tf.sqrt(v_t) + 2 * self.epsilon)
+            var.assign_sub(update)
+            self.turn = 7
+            """,
+            methods=SCHEDULE,
+        ),
+    ),
+    "a_rate_by_a_method_that_asks_what_is_set_later": (
+        DENSE,
+        source(
+            """
+            if self._early():
+                update = lr * m_t / (tf.sqrt(v_t) + self.epsilon)
+            else:
+                update = 2 * lr * m_t / (tf.sqrt(v_t) + 2 * self.epsilon)
+            var.assign_sub(update)
+            self._move_on(lr)
+            """,
+            methods=SCHEDULE
+            + """
+def _early(self):
+    return self.turn < 3
+""",
+        ),
+    ),
     "a_test_that_an_attribute_has_moved_between": (
         DENSE,
         source(
@@ -124,3 +251,48 @@ def test_what_can_be_patched_is_patched_right(name):
 def test_what_is_patched_is_patched_right(name):
     method, text = TRAPS[name]
     check(text, method)
+
+
+SCALING = """\
+from .naming import part_of
+
+
+def scaled(lr, var, table):
+    return {}
+"""
+NAMING = "def part_of(var):\n    return var.name.split('/')[0]\n"
+FORK = source(f"lr = scaled(lr, var, self.table)\nreturn var.assign_sub({STEP})")
+
+
+@pytest.mark.parametrize(
+    "scaled, status",
+    [
+        ("lr * table[part_of(var)]", "patchable"),
+        ("table.get(part_of(var), 1.0) * lr", "patchable"),
+        ("lr * table[part_of(var)] + 0.1 * var", "refused"),
+        ("lr * table[part_of(var)] + table.get(var)", "refused"),
+    ],
+)
+def test_functions_of_files_that_mention_no_optimizer_are_followed(scaled, status, tmp_path):
+    package = tmp_path / "project"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "scaling.py").write_text(SCALING.format(scaled))
+    (package / "naming.py").write_text(NAMING)
+    fork = FORK.replace("import tensorflow as tf", "import tensorflow as tf\n\nfrom .scaling import scaled")
+    (package / "fork.py").write_text(fork)
+    result = scan([str(tmp_path)])
+    assert [(c.name, c.status) for f in result.files for c in f.classes] == [("X", status)]
+    assert [f.source.path.name for f in result.files] == ["fork.py"]
+    assert ["_adampatch.step(" in c.after.decode() for c in planned(result).changes] == [True] * (
+        status == "patchable"
+    )
+
+
+def test_a_function_that_cannot_be_read_is_a_call_about_which_nothing_is_known(tmp_path):
+    (tmp_path / "scaling.py").write_text("def scaled(lr, var, table):\n    return lr *\n")
+    (tmp_path / "fork.py").write_text("from scaling import scaled\n" + FORK)
+    result = scan([str(tmp_path)])
+    (report,) = [c for f in result.files for c in f.classes]
+    assert (report.status, report.reason[:6]) == ("refused", "AP201:")
+    assert result.skipped == [] and result.unreadable == []
