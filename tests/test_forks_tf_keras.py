@@ -28,6 +28,7 @@ DENSE_ONLY = {
 }
 #: the variable is moved by a write of its own beside the step
 MOVED_BESIDE = {
+    "v2_base_by_import",
     "v2_annealed",
     "v2_cosine_restarts",
     "v2_mixin",
@@ -37,13 +38,14 @@ MOVED_BESIDE = {
 #: updates of touched rows alone
 LAZY = {
     *("v2_lazy_rows", "v2_lazy_scatter_sub", "v2_nadam", "v2_fused_adamax", "v2_radam", "keras2_lazy_rows"),
-    "v2_handed_rows",
+    *("v2_handed_rows", "v2_base_by_version"),
 }
 #: every site is a fused kernel, in the stock class or in the fork: no step to look into
 FUSED = {
     ("v2_inherits_decay", False), ("v2_inherits_decay", True), ("v2_lazy_rows", False),
     ("v2_lr_multipliers", False), ("v2_fused_adamax", False), ("v2_fused_gen_training_ops", False),
-    ("keras2_inherits", False),
+    ("keras2_inherits", False), ("v2_base_by_version", False), ("v2_base_by_import", False),
+    ("v2_base_by_import", True), ("v2_tabled_kernel", False), ("v2_tabled_kernel", True),
 }  # fmt: skip
 
 LAYOUTS = [
@@ -147,7 +149,7 @@ def test_the_emitted_rate_is_the_one_applied(case, sparse, settings):  # noqa: F
         if (case, sparse) in FUSED:
             continue
         rows = np.unique(ROWS) if sparse and case in LAZY else slice(None)
-        assert len(steps) == (1 if sparse and case in {"v2_lazy_rows"} else 2) - (
+        assert len(steps) == (1 if sparse and case in {"v2_lazy_rows", "v2_base_by_version"} else 2) - (
             1
             if sparse and case in {"v2_fused_adamax", "v2_fused_gen_training_ops", "v2_lr_multipliers"}
             else 0

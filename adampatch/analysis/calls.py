@@ -12,6 +12,7 @@ from adampatch.algebra.kernels import Kernel, kernel_named
 from adampatch.analysis import catalog
 from adampatch.analysis.run import KernelCall, VariableWrite
 from adampatch.analysis.values import (
+    Context,
     Dotted,
     Each,
     Either,
@@ -85,6 +86,9 @@ class Calls:
                     return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
+            known = it.tables.method(base, node, frame)
+            if known is not None:
+                return known
             value = it.attribute(base, callee, frame)
         else:
             value = it.eval(callee, frame)
@@ -120,6 +124,9 @@ class Calls:
         sequence = it.sequences.call(name, node, frame)
         if sequence is not None:
             return sequence
+        table = it.tables.call(node, frame) if name == "dict" else None
+        if table is not None:
+            return table
         args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
         if name in ("float", "int") and len(args) == 1:
             return it.as_expr(args[0])
@@ -146,6 +153,8 @@ class Calls:
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
             return self._unknown_call(node, frame) if sequence is None else sequence
+        if writes and any(k.arg is None for k in node.keywords):
+            return self._spread_write(last, node, frame)
         nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
             return self._unknown_call(node, frame)
@@ -262,6 +271,7 @@ class Calls:
             self.taint(ref, args)
             base = node.func.value if isinstance(node.func, gast.Attribute) else None
             handed = [*args, it.eval(base, frame)] if base is not None else args
+            it.tables.let_out(handed)
             if any(isinstance(a, SelfObject) for a in handed):
                 # it may set any attribute of the optimizer
                 it.attributes = {slot: it.clouded(slot) for slot in it.attributes}
@@ -293,14 +303,44 @@ class Calls:
             target, args, nodes = args[0], args[1:], nodes[1:]
         return self._write_operands(target, how, args, nodes, node, frame)
 
+    def _spread_write(self, name: str, node: Any, frame: Frame) -> Any:
+        """A write whose arguments are in a table: ``ResourceScatterSub(**arguments)``."""
+        it, context = self.interpreter, self.interpreter.context(frame)
+        given = it.tables.spread(node, frame)
+        if given is None or any(isinstance(a, gast.Starred) for a in node.args):
+            return self._untold_write(node, frame)
+        placed = {i: (it.eval(a, frame), a, context) for i, a in enumerate(node.args)}
+        given |= {k.arg: (it.eval(k.value, frame), k.value, context) for k in node.keywords if k.arg}
+        for keyword, handed in given.items():
+            known = (i for i, names in enumerate(catalog.WRITE_KEYWORDS) if keyword in names)
+            position = next(known, None)
+            if position is not None and position not in placed:
+                placed[position] = handed
+            elif keyword not in catalog.SILENT_KEYWORDS:
+                return self._untold_write(node, frame)
+        told = sorted(placed) == list(range(len(placed))) and len(placed) >= 2
+        if not told or not isinstance(placed[0][0], _STORAGE):
+            return self._untold_write(node, frame)
+        values, nodes, contexts = zip(*(placed[i] for i in range(1, len(placed))), strict=True)
+        how = catalog.WRITE_FUNCTIONS[name]
+        return self._write_operands(placed[0][0], how, list(values), list(nodes), node, frame, contexts[-1])
+
     def _write_operands(
-        self, target: Any, how: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame
+        self,
+        target: Any,
+        how: str,
+        args: list[Any],
+        nodes: list[Any],
+        node: Any,
+        frame: Frame,
+        context: Context | None = None,
     ) -> Any:
-        """``args``: the value, or for a scatter (indices, values) or one IndexedSlices."""
+        """``args``: the value, or for a scatter (indices, values) or one IndexedSlices. ``context``:
+        that of ``nodes``, if they stand somewhere else than the call."""
         if not 1 <= len(args) <= (2 if how.startswith("scatter") else 1):
             return self._untold_write(node, frame)
         indices = nodes[0] if len(args) == 2 else None
-        return self._write(target, how, args[-1], nodes[-1], node, frame, indices)
+        return self._write(target, how, args[-1], nodes[-1], node, frame, indices, context)
 
     def _untold_write(self, node: Any, frame: Frame) -> Any:
         self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
@@ -315,14 +355,15 @@ class Calls:
         node: Any,
         frame: Frame,
         indices: Any = None,
+        context: Context | None = None,
     ) -> Any:
         it = self.interpreter
         if isinstance(target, Either):
-            first = self._write(target.first, how, value, value_node, node, frame, indices)
-            second = self._write(target.second, how, value, value_node, node, frame, indices)
+            first = self._write(target.first, how, value, value_node, node, frame, indices, context)
+            second = self._write(target.second, how, value, value_node, node, frame, indices, context)
             return it.joined(target.condition, first, second)
         new, old = it.as_expr(value), it.as_expr(target)
-        context = it.context(frame)
+        context = context or it.context(frame)
         operations = {
             "add": "add",
             "sub": "sub",
@@ -368,6 +409,7 @@ class Calls:
         for keyword in node.keywords:
             if keyword.arg is not None:
                 args[keyword.arg] = it.eval(keyword.value, frame)
+        args.update((name, handed[0]) for name, handed in (it.tables.spread(node, frame) or {}).items())
         exprs = {k: it.as_expr(v) for k, v in args.items()}
         new: Expr | None = None
         if all(p in exprs for p in kernel.parameters if p not in ("use_locking", "use_nesterov", "name")):

@@ -10,12 +10,14 @@ import gast
 
 from adampatch.analysis import catalog
 from adampatch.analysis.exports import Exports
-from adampatch.analysis.module import Module, unwrapped
+from adampatch.analysis.module import Module, canonical, unwrapped
 from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
 from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
 _MAX_BASES = 16
+#: a base by its dotted path or text, and the project's class if it is one
+Resolved = tuple[str, "tuple[Module, Any] | None"]
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,46 @@ class Hierarchy:
             for name, node in module.classes.items():
                 self._by_path.setdefault(name, []).append((module, node))
 
-    def resolve(self, module: Module, base: Any) -> tuple[str, tuple[Module, Any] | None]:
-        """(dotted path or text, the project's class if it is one) of a base expression."""
+    def resolve(self, module: Module, base: Any, steps: int = _MAX_BASES) -> list[Resolved]:
+        """(dotted path or text, the project's class if it is one) of a base expression, for each of
+        the ways that are chosen between when the module is imported."""
         base = unwrapped(base)
-        if isinstance(base, gast.Name) and base.id in module.ambiguous:
-            return base.id, None
-        if isinstance(base, gast.Name) and base.id in module.classes:
-            return base.id, (module, module.classes[base.id])
-        paths = module.dotted(base)
-        if len({p in catalog.STOCK_OPTIMIZERS for p in paths}) > 1:
-            return module.segment(base), None  # stock or something else, chosen at import time
-        if not paths:
-            if isinstance(base, gast.Name) and base.id in module.assigned:
-                return self.resolve(module, module.assigned[base.id])
-            return module.segment(base) if hasattr(base, "lineno") else "?", None
-        name = paths[0].rsplit(".", 1)[-1]
-        if paths[0].split(".")[0] not in catalog.FRAMEWORK_ROOTS:
-            candidates = self._by_path.get(name, [])
-            if len(candidates) == 1:
-                return paths[0], candidates[0]
-        return paths[0], None
+        name = base.id if isinstance(base, gast.Name) else None
+        if name in module.classes and name not in module.ambiguous:
+            return [(name, (module, module.classes[name]))]
+        values = module.values(name) if name is not None else _arms(base)
+        if values and steps:
+            found = [r for value in values for r in self.resolve(module, value, steps - 1)]
+        else:
+            found = [r for path in self._paths(module, base) for r in self._at(module, path, steps)]
+        if not found or len({path in catalog.STOCK_OPTIMIZERS for path, _ in found}) > 1:
+            # not known, or stock or something else, chosen at import time
+            return [(module.segment(base) if hasattr(base, "lineno") else "?", None)]
+        return list(dict(found).items())
+
+    def _paths(self, module: Module, node: Any) -> tuple[str, ...]:
+        """The dotted paths of an expression over imports and over names for modules; empty where one
+        of them is not known."""
+        if isinstance(node, gast.Attribute):
+            return tuple(canonical(f"{path}.{node.attr}") for path in self._paths(module, node.value))
+        if isinstance(node, gast.Name) and not module.values(node.id):
+            return module.origins(node.id)
+        values = module.values(node.id) if isinstance(node, gast.Name) else _arms(node)
+        found = [() if value is node else self._paths(module, value) for value in values]
+        return tuple(path for paths in found for path in paths) if all(found) else ()
+
+    def _at(self, module: Module, path: str, steps: int) -> list[Resolved]:
+        """What a dotted path stands for: a class of the project, or what the project names so."""
+        if path in catalog.STOCK_OPTIMIZERS or path.split(".")[0] in catalog.FRAMEWORK_ROOTS:
+            return [(path, None)]
+        values = self.exports.values(path, module) if steps else []
+        if values:
+            return [r for value, there in values for r in self.resolve(there, value, steps - 1)]
+        candidates = self._by_path.get(path.rsplit(".", 1)[-1], [])
+        return [(path, candidates[0] if len(candidates) == 1 else None)]
 
     def bases(self, module: Module, node: Any) -> list[tuple[str, tuple[Module, Any] | None, Any]]:
-        return [(*self.resolve(module, base), base) for base in node.bases]
+        return [(*found, base) for base in node.bases for found in self.resolve(module, base)]
 
     def ancestry(self, module: Module, node: Any) -> list[tuple[Module, Any]]:
         """The class and its project bases, nearest first."""
@@ -98,6 +117,18 @@ class Hierarchy:
             for path, project, _ in self.bases(*ancestor)
             if project is None
         ]
+
+
+def _arms(node: Any) -> list[Any]:
+    """What a choice is between: ``a if p else b``, ``getattr(a, "name", b)``; else nothing."""
+    if isinstance(node, gast.IfExp):
+        return [node.body, node.orelse]
+    if isinstance(node, gast.Call) and getattr(node.func, "id", None) == "getattr" and not node.keywords:
+        where, name, *default = node.args if len(node.args) in (2, 3) else (None, None)
+        if isinstance(name, gast.Constant) and isinstance(name.value, str):
+            named = gast.Attribute(where, name.value, gast.Load())
+            return [gast.copy_location(named, node), *default]
+    return []
 
 
 def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> list[ClassReport]:
@@ -143,7 +174,7 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
         methods.update((name, Function(f, inside)) for name, f in own_methods(ancestor).items())
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
-    wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
+    wrapped = tuple({id(base): base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS}.values())
     sites: list[Site] = []
     delegates = False
     known = _base_reports(ancestry[1:], hierarchy, adaptive)
@@ -166,13 +197,22 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
         return None
     if not inherits:
         wrapped = ()
-    already = wrapped and all(unwrapped(b) is not b for b in wrapped)
+    already = wrapped and all(is_wrapped(module, base) for base in wrapped)
     if status == "inherited" and already:
         status = "already"
     bases = tuple(path for path, _, _ in direct)
     return ClassReport(
         module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped
     )
+
+
+def is_wrapped(module: Module, node: Any, meant: Collection[int] = ()) -> bool:
+    """Whether a base is inside our ``patched``, or stands for such classes alone. ``meant``: the
+    identities of nodes that are to be wrapped."""
+    if unwrapped(node) is not node or id(node) in meant:
+        return True
+    values = module.values(node.id) if isinstance(node, gast.Name) else _arms(node)
+    return bool(values) and all(is_wrapped(module, v, meant) for v in values if v is not node)
 
 
 #: statuses of classes that hold or inherit an update that is patched

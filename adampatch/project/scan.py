@@ -93,6 +93,8 @@ def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: C
     exports = Exports(importable)
     called = Exports([*importable, *result.helpers]) if result.helpers else exports
     hierarchy = Hierarchy(importable, apart, called)
+    for module in [*(f.module for f in result.files), *result.helpers]:
+        called.settle(module)
     for file in files:
         try:
             _fill(file, hierarchy, exports, adaptive)
@@ -163,7 +165,7 @@ def _read_helpers(result: Scan, files: Iterable[FileScan], sources: Iterable[Sou
             if name not in parts or source.relative in known or source.is_notebook:
                 continue
             package = _package(result.root, source)
-            if not wanted & dotted_names(source.relative, package):
+            if not wanted & dotted_names(source.relative, package, anywhere=True):
                 continue
             with contextlib.suppress(OSError, Unreadable, SyntaxError):  # then nothing is known of it
                 text = _text(source, source.path.read_bytes())

@@ -2,6 +2,8 @@
 that decide, helpers that write and helpers of other files.
 """
 
+import textwrap
+
 import pytest
 from test_rewrite_meaning_v2 import DENSE, SPARSE, STEP, check, source
 
@@ -110,7 +112,52 @@ def _scaled(self):
     ),
 }
 
+TABLE = """
+step = lr * m_rows / (tf.sqrt(v_rows) + self.epsilon)
+arguments = {{"resource": var.handle, "indices": indices, "updates": {0}}}
+{1}
+tf.raw_ops.ResourceScatterSub(**arguments)
+"""
+ODDITIES = """
+def _see(self, table):
+    exec("table['updates'] = table['updates'] * 2")
+"""
+
+
+def tabled(updates, between):
+    """A write whose arguments are in a table; `between`: what comes before the call."""
+    body = TABLE.format(updates, textwrap.dedent(between).strip("\n"))
+    return SPARSE, source(body, SPARSE, moments=ROW_STEP, methods=PUT + ODDITIES)
+
+
+PATCHABLE["a_table_of_arguments"] = tabled("step", "pass")
+PATCHABLE["a_table_of_arguments_with_the_step_in_it"] = tabled(
+    "lr * m_rows / (tf.sqrt(v_rows) + self.epsilon)", "lr = 7 * lr"
+)
+
 TRAPS = {
+    "a_table_that_is_changed": tabled("step", 'arguments["updates"] = 2 * step'),
+    "a_table_that_another_name_changes": tabled("step", 'other = arguments\nother["updates"] = 2 * step'),
+    "a_table_that_is_changed_out_of_sight": tabled("step", "self._see(arguments)"),
+    "a_table_that_is_updated": tabled("step", "arguments.update(updates=3 * step)"),
+    "a_table_made_in_one_of_two_ways": tabled(
+        "step",
+        """
+        if self.flag:
+            arguments = {"resource": var, "indices": indices, "updates": 2 * step}
+        """,
+    ),
+    "a_table_with_elements_read": tabled(
+        "step",
+        """
+        arguments = {"m": m_rows, "v": v_rows, "lr": lr}
+        arguments = {
+            "resource": var,
+            "indices": indices,
+            "updates": arguments["lr"] * arguments.get("m") / (tf.sqrt(arguments["v"]) + self.epsilon),
+        }
+        """,
+    ),
     "a_number_that_moves_on_times_one_that_is_counted": (
         DENSE,
         source(
@@ -296,3 +343,58 @@ def test_a_function_that_cannot_be_read_is_a_call_about_which_nothing_is_known(t
     (report,) = [c for f in result.files for c in f.classes]
     assert (report.status, report.reason[:6]) == ("refused", "AP201:")
     assert result.skipped == [] and result.unreadable == []
+
+
+CHOSEN = """
+import tensorflow as tf
+
+if {condition}:
+    Base = {first}
+else:
+    Base = {second}
+
+
+class X(Base):
+    pass
+"""
+ADAM, LEGACY = "tf.keras.optimizers.Adam", "tf.keras.optimizers.legacy.Adam"
+
+
+@pytest.mark.parametrize(
+    "first, second, wrapped",
+    [
+        (ADAM, LEGACY, True),
+        ('getattr(tf.keras.optimizers, "legacy", tf.keras.optimizers).Adam', LEGACY, True),
+        (ADAM, "tf.keras.optimizers.SGD", False),
+        (ADAM, "object", False),
+        (ADAM, "make()", False),
+    ],
+)
+def test_a_base_is_wrapped_where_each_choice_is_stock(first, second, wrapped, tmp_path):
+    (tmp_path / "fork.py").write_text(CHOSEN.format(condition="version()", first=first, second=second))
+    result = scan([str(tmp_path)])
+    statuses = [c.status for f in result.files for c in f.classes]
+    assert statuses == (["inherited"] if wrapped else [])
+    texts = [c.after.decode() for c in planned(result).changes]
+    assert [t.count("class X(_adampatch.patched(Base)):") for t in texts if wrapped] == [1] * wrapped
+
+
+def test_names_for_a_framework_and_its_classes_are_followed_through_the_project(tmp_path):
+    package = tmp_path / "sources" / "project"
+    package.mkdir(parents=True)
+    (package / "backend.py").write_text(
+        "import tf_keras.backend as K\nfrom tf_keras import optimizers as kept\n"
+    )
+    (package / "constants.py").write_text("from .backend import kept\n\nBase = kept.legacy.Optimizer\n")
+    fork = source(f"return K.update(var, var - {STEP.replace('tf.', 'K.')})")
+    fork = fork.replace("tf.keras.optimizers.legacy.Optimizer", "Base")
+    (package / "fork.py").write_text(
+        "from project.backend import K\nfrom project.constants import Base\n" + fork
+    )
+    for root in (tmp_path, package.parent):
+        (report,) = [c for f in scan([str(root)]).files for c in f.classes]
+        assert (report.status, report.family, report.bases) == (
+            "patchable",
+            "v2",
+            ("tf_keras.optimizers.legacy.Optimizer",),
+        )
