@@ -28,6 +28,7 @@ DENSE_ONLY = {
 }
 #: the variable is moved by a write of its own beside the step
 MOVED_BESIDE = {
+    "v2_proximal",
     "v2_base_by_import",
     "v2_annealed",
     "v2_cosine_restarts",
@@ -38,7 +39,7 @@ MOVED_BESIDE = {
 #: updates of touched rows alone
 LAZY = {
     *("v2_lazy_rows", "v2_lazy_scatter_sub", "v2_nadam", "v2_fused_adamax", "v2_radam", "keras2_lazy_rows"),
-    *("v2_handed_rows", "v2_base_by_version"),
+    *("v2_handed_rows", "v2_base_by_version", "v2_proximal"),
 }
 #: every site is a fused kernel, in the stock class or in the fork: no step to look into
 FUSED = {

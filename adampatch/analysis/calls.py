@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gast
@@ -86,6 +86,9 @@ class Calls:
                     return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
+            if callee.attr == "sparse_read" and isinstance(base, (*_STORAGE, Expr)) and len(node.args) == 1:
+                operands = [callee.value, node.args[0]]
+                return self._operation("gather", [base, it.eval(node.args[0], frame)], operands, node, frame)
             known = it.tables.method(base, node, frame)
             if known is not None:
                 return known
@@ -127,13 +130,14 @@ class Calls:
         table = it.tables.call(node, frame) if name == "dict" else None
         if table is not None:
             return table
-        args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
+        nodes = [a for a in node.args if not isinstance(a, gast.Starred)]
+        args = [it.eval(a, frame) for a in nodes]
         if name in ("float", "int") and len(args) == 1:
             return it.as_expr(args[0])
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
         if name in operations and len(args) == operations[name][1] and not node.keywords:
             return self._operation(operations[name][0], args, list(node.args), node, frame)
-        return self._unknown_call(node, frame)
+        return self._unknown_call(node, frame, zip(nodes, args, strict=True))
 
     # ----------------------------------------------------------- framework calls
 
@@ -162,7 +166,7 @@ class Calls:
         if last == "IndexedSlices" and args:
             if len(nodes) > 1:
                 it.run_.slices[id(node)] = (nodes[0], nodes[1])
-            return Slices(args[0])
+            return Slices(*args[:2])
         if last == "Variable":
             return self._new_variable(args, node, frame)
         if last == "clip_by_global_norm":
@@ -183,7 +187,7 @@ class Calls:
             if max(places) < len(args):
                 operands, written = [args[i] for i in places], [nodes[i] for i in places]
                 return self._operation(row[0], operands, written, node, frame, label)
-        return self._unknown_call(node, frame)
+        return self._unknown_call(node, frame, zip(nodes, args, strict=True))
 
     def _elsewhere(self, value: Dotted, node: Any, frame: Frame) -> Any:
         """A call of what another module defines: a function of the project is inlined."""
@@ -202,11 +206,13 @@ class Calls:
             it.run_.state_writes.append(StateWrite(slot, first))
         return Ref(slot, "variable", node, it.context(frame), pure=False, fresh=True, initial=first)
 
-    def _arguments(self, node: Any, frame: Frame) -> list[Any]:
-        """All arguments, in the order written; for calls of which nothing else is known."""
-        it = self.interpreter
+    def _arguments(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]]) -> list[Any]:
+        """All arguments, in the order written; for calls of which nothing else is known. ``known``:
+        nodes that were evaluated already and their values: one may be a write."""
+        it, values = self.interpreter, {id(n): value for n, value in known}
         nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
-        return [it.eval(a, frame) for a in [*nodes, *(k.value for k in node.keywords)]]
+        nodes += [k.value for k in node.keywords]
+        return [values[id(n)] if id(n) in values else it.eval(n, frame) for n in nodes]
 
     def _variant(self, node: Any, frame: Frame) -> str:
         """What tells ``norm(x, ord=1)`` from ``norm(x)``."""
@@ -252,9 +258,9 @@ class Calls:
             origin=Origin(node, (), it.context(frame), fixed=True),
         )
 
-    def _unknown_call(self, node: Any, frame: Frame) -> Any:
+    def _unknown_call(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]] = ()) -> Any:
         it = self.interpreter
-        args = self._arguments(node, frame)
+        args = self._arguments(node, frame, known)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
         text = frame.module.segment(node.func)
         keys = [it.slot_key(a) for a in args]
@@ -340,7 +346,8 @@ class Calls:
         if not 1 <= len(args) <= (2 if how.startswith("scatter") else 1):
             return self._untold_write(node, frame)
         indices = nodes[0] if len(args) == 2 else None
-        return self._write(target, how, args[-1], nodes[-1], node, frame, indices, context)
+        where = args[0] if len(args) == 2 else getattr(args[0], "indices", None)
+        return self._write(target, how, args[-1], nodes[-1], node, frame, indices, where, context)
 
     def _untold_write(self, node: Any, frame: Frame) -> Any:
         self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
@@ -355,12 +362,14 @@ class Calls:
         node: Any,
         frame: Frame,
         indices: Any = None,
+        where: Any = None,
         context: Context | None = None,
     ) -> Any:
+        """``indices``: the node of the rows that are written, if not all are; ``where``: their value."""
         it = self.interpreter
         if isinstance(target, Either):
-            first = self._write(target.first, how, value, value_node, node, frame, indices, context)
-            second = self._write(target.second, how, value, value_node, node, frame, indices, context)
+            first = self._write(target.first, how, value, value_node, node, frame, indices, where, context)
+            second = self._write(target.second, how, value, value_node, node, frame, indices, where, context)
             return it.joined(target.condition, first, second)
         new, old = it.as_expr(value), it.as_expr(target)
         context = context or it.context(frame)
@@ -371,7 +380,10 @@ class Calls:
             "scatter_sub": "sub",
             "scatter_set": "scatter",
         }
-        if how in operations:
+        rows: Expr | None = None
+        if isinstance(target, VariableRef) and how == "scatter_set" and where is not None:
+            rows = Op("gather", (old, it.as_expr(where)))
+        if how in operations and rows is None:
             new = Op(
                 operations[how], (old, new), origin=Origin(node, (None, value_node), context, fixed=True)
             )
@@ -380,7 +392,7 @@ class Calls:
             new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
         if isinstance(target, VariableRef):
             it.run_.variable_writes.append(
-                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log), indices)
+                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log), indices, rows)
             )
         elif isinstance(target, Ref):
             plain = new.args[0] if how == "set" and isinstance(new, Op) else new

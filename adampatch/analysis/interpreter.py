@@ -166,7 +166,9 @@ class Interpreter:
             return base.items[position]
         if isinstance(base, Each):
             return self.sequences.element(base, index)
-        if isinstance(base, (Ref, SelfObject, VariableRef)):
+        if isinstance(base, VariableRef):
+            base = self.as_expr(base)
+        if isinstance(base, (Ref, SelfObject)):
             slot = f"{getattr(base, 'slot', 'self')}[{self.slot_key(index)}]"
             if slot in self.attributes:
                 return self.attributes[slot]

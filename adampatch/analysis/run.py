@@ -36,6 +36,8 @@ class VariableWrite:
     sequence: int
     #: the node of the row indices, where only some rows are written
     indices: Any = None
+    #: the old value of the rows, where they are set
+    rows: Expr | None = None
 
 
 @dataclass(frozen=True)

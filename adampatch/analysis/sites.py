@@ -165,7 +165,7 @@ def _site_of_write(
     blank = Site(method, write.node.lineno, kind, write.node, write.place)
     sites: list[Site] = []
     try:
-        for ladder in steps_of_new_value(write.new_value, facts):
+        for ladder in steps_of_new_value(write.new_value, facts, write.rows):
             place = replace(write.place, path=(*write.place.path, *ladder.arms))
             sites += _site_of_ladder(
                 replace(blank, place=place), ladder, write, run, facts, family, methods, already

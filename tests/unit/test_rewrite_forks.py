@@ -32,6 +32,7 @@ REFUSALS = {
     "refused_v2_ftml": "AP208",
     "refused_v2_no_sign": "AP201",
     "refused_v2_novograd": "AP204",
+    "refused_v2_rows_from_elsewhere": "AP208",
     "refused_v2_two_steps": "AP209",
 }
 

@@ -124,6 +124,12 @@ def _see(self, table):
 """
 
 
+def set_rows(new, where="indices"):
+    """Rows that are set to `new`."""
+    body = f"rate = lr / (tf.sqrt(v_rows) + self.epsilon)\n{textwrap.dedent(new).strip()}\n"
+    return SPARSE, source(body + f"self._put(var, {where}, new)", SPARSE, moments=ROW_STEP, methods=PUT)
+
+
 def tabled(updates, between):
     """A write whose arguments are in a table; `between`: what comes before the call."""
     body = TABLE.format(updates, textwrap.dedent(between).strip("\n"))
@@ -135,7 +141,51 @@ PATCHABLE["a_table_of_arguments_with_the_step_in_it"] = tabled(
     "lr * m_rows / (tf.sqrt(v_rows) + self.epsilon)", "lr = 7 * lr"
 )
 
+PATCHABLE["rows_that_are_set"] = set_rows("new = tf.gather(var, indices) - rate * m_rows")
+PATCHABLE["rows_that_are_set_and_scaled"] = set_rows(
+    "new = (tf.gather(var, indices) - rate * m_rows) / (1.0 + 0.1 * rate)"
+)
+PATCHABLE["rows_that_are_shrunk"] = set_rows(
+    """
+    new = tf.gather(var, indices) - rate * m_rows
+    new = (new - tf.sign(new) * 0.01 * rate) * tf.cast(tf.abs(new) > 0.01 * rate, "float64")
+    """
+)
+PATCHABLE["a_new_value_and_its_shrinkage_mixed"] = (
+    DENSE,
+    source(
+        f"new = var - {STEP}\nreturn var.assign(new - 0.1 * tf.sign(new) * tf.minimum(tf.abs(new), 0.01))"
+    ),
+)
+
 TRAPS = {
+    "rows_set_from_all_of_the_variable": set_rows("new = tf.gather(var, indices * 0) - rate * m_rows"),
+    "rows_set_from_what_they_were_before_a_decay": set_rows(
+        """
+        old = tf.gather(var, indices)
+        var.assign(var * 0.99)
+        new = old - rate * m_rows
+        """
+    ),
+    "rows_set_elsewhere": set_rows("new = tf.gather(var, indices) - rate * m_rows", "indices + 1"),
+    "a_new_value_and_the_moment_mixed": (
+        DENSE,
+        source(f"new = var - {STEP}\nreturn var.assign(new - 0.1 * m_t * tf.abs(new) - 0.1 * tf.sign(new))"),
+    ),
+    "a_new_value_and_another_step_mixed": (
+        DENSE,
+        source(
+            f"""
+            new = var - {STEP}
+            other = var - 2 * lr * m_t / (v_t + 1.0)
+            return var.assign(0.5 * new + 0.5 * other)
+            """
+        ),
+    ),
+    "an_element_of_the_variable_scales": (
+        DENSE,
+        source("return var.assign_sub(lr * var[0] * m_t / (tf.sqrt(v_t) + self.epsilon))"),
+    ),
     "a_table_that_is_changed": tabled("step", 'arguments["updates"] = 2 * step'),
     "a_table_that_another_name_changes": tabled("step", 'other = arguments\nother["updates"] = 2 * step'),
     "a_table_that_is_changed_out_of_sight": tabled("step", "self._see(arguments)"),
