@@ -80,8 +80,8 @@ CODES: dict[str, Code] = {
     ),
     "AP210": Code(
         "the step has no expression of its own",
-        "The write is not an expression that can be wrapped.",
-        "",
+        "The write is not an expression that can be wrapped: it is part of what a kernel does.",
+        "tf.raw_ops.ResourceApplyGradientDescent(var=w, alpha=lr, delta=m / sqrt(v))",
         _REPORT,
     ),
     "AP211": Code(

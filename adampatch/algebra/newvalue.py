@@ -118,14 +118,13 @@ def _shrunk(new_value: Expr, facts: Facts, rows: str) -> list[Ladder]:
 
 
 def _comes_through(node: Expr, inner: str, facts: Facts) -> bool:
-    """Whether all that is odd in ``node`` and that the gradient feeds is in the expression with the
-    key ``inner``; what is even (a rate, a mask) may follow the gradient elsewhere."""
+    """Whether all that is odd in ``node`` is in the expression with the key ``inner``; what is even
+    (a rate, a mask) may follow gradient and variable elsewhere."""
     checked: set[str] = set()
     todo = [node]
     while todo:
         at = todo.pop()
-        fed = facts.content(at).gradient and facts.parity(at) not in (Parity.EVEN, Parity.ANY)
-        if at.key in checked or at.key == inner or not fed:
+        if at.key in checked or at.key == inner or facts.parity(at) in (Parity.EVEN, Parity.ANY):
             continue
         checked.add(at.key)
         if not isinstance(at, Op) or facts.is_state(at) or facts.parity(at) is Parity.NONE:

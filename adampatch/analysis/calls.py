@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
-from adampatch.algebra.kernels import Kernel, kernel_named
+from adampatch.algebra.kernels import OPTIONAL, Kernel, kernel_named
 from adampatch.analysis import catalog
 from adampatch.analysis.run import KernelCall, VariableWrite
 from adampatch.analysis.values import (
@@ -424,7 +424,7 @@ class Calls:
         args.update((name, handed[0]) for name, handed in (it.tables.spread(node, frame) or {}).items())
         exprs = {k: it.as_expr(v) for k, v in args.items()}
         new: Expr | None = None
-        if all(p in exprs for p in kernel.parameters if p not in ("use_locking", "use_nesterov", "name")):
+        if all(p in exprs for p in kernel.parameters if p not in OPTIONAL):
             states, update = kernel.expand(exprs)
             for state, value in states.items():
                 if isinstance(args[state], Ref):
@@ -434,10 +434,28 @@ class Calls:
                 (exprs["var"], update),
                 origin=Origin(node, (None, None), it.context(frame), fixed=True),
             )
+        if not kernel.adaptive:
+            return self._stepped_by(kernel, args, new, node, frame)
         it.run_.kernel_calls.append(
             KernelCall(node, kernel, args, exprs, new, it.context(frame), it.statements.place())
         )
         return new if new is not None else it.unknown(node, kernel.name)
+
+    def _stepped_by(
+        self, kernel: Kernel, args: dict[str, Any], new: Expr | None, node: Any, frame: Frame
+    ) -> Any:
+        """A kernel that takes the whole step: a write of the variable that no expression holds."""
+        it = self.interpreter
+        if new is None or not isinstance(args["var"], _STORAGE):
+            return self._untold_write(node, frame)
+        if isinstance(args["var"], VariableRef):
+            it.run_.variable_writes.append(
+                VariableWrite(node, "kernel", new, it.context(frame), it.statements.place(), len(it.run_.log))
+            )
+        for state in kernel.states:
+            if isinstance(args[state], Ref):
+                self._written(args[state], frame)
+        return self._written(args["var"], frame) if not isinstance(args["var"], Either) else new
 
 
 def _slot_name(args: list[Any]) -> str:

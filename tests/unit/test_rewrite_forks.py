@@ -30,6 +30,8 @@ REFUSALS = {
     "refused_v2_adopt": "AP204",
     "refused_v2_clipped_update": "AP206",
     "refused_v2_ftml": "AP208",
+    "refused_v2_kernel_descent": "AP210",
+    "refused_v2_kernel_momentum": "AP204",
     "refused_v2_no_sign": "AP201",
     "refused_v2_novograd": "AP204",
     "refused_v2_rows_from_elsewhere": "AP208",
