@@ -193,8 +193,8 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     inherits = delegates or not updates or not whole <= set(updates)
     inherits = inherits and (bool(stock) or any(base.status in _UPDATING for base in known))
     status, reason = _status(sites, inherits)
-    if status == "not_adam" and not updates:
-        return None
+    if status == "not_adam" and set(updates) <= {"apply"}:
+        return None  # many things have a method of that name
     if not inherits:
         wrapped = ()
     already = wrapped and all(is_wrapped(module, base) for base in wrapped)
@@ -285,11 +285,11 @@ def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
 
 
 def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
-    """v1 | v2 | keras2 | keras3 | other: from known bases, else from names and arity."""
+    """v1 | v2 | keras2 | keras3 | sonnet | other: from known bases, else from names and arity."""
     arity = {
         n: len(m.node.args.posonlyargs) + len(m.node.args.args)
         for n, m in methods.items()
-        if n in catalog.UPDATE_METHODS and n != "apply_gradients"  # every family has that
+        if n in catalog.UPDATE_METHODS and n not in catalog.SHARED_METHODS
     }
     if "update_step" in arity:
         return "keras3" if arity["update_step"] >= 4 else "keras2"
@@ -302,6 +302,8 @@ def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
     dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1
     if dense >= 4 or any("apply_state" in _parameters(m.node) for m in methods.values()):
         return "v2"
+    if not arity and "apply" in methods and "apply_gradients" not in methods:
+        return "sonnet"
     if arity and known:
         return "v2"  # `tf.keras.optimizers.Optimizer`, when that was OptimizerV2
     return "v1" if arity else "other"

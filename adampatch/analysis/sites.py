@@ -135,6 +135,10 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
         elif role == "G":
             gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
             arguments.append(Each(Items((gradient, interpreter.variable))))
+        elif role == "U":
+            arguments.append(Each(Leaf("grad", Role.GRADIENT, "<gradient>")))
+        elif role == "W":
+            arguments.append(Each(interpreter.variable))
         else:
             interpreter.display[parameter.id] = parameter.id
             arguments.append(Ref(parameter.id, parameter.id, parameter, None))
@@ -315,7 +319,7 @@ def _emitted(
         run,
         write,
         context,
-        reread=family in ("keras2", "keras3", "v2"),
+        reread=family in ("keras2", "keras3", "v2", "sonnet"),
         counted=family in ("keras2", "v2"),
     )
     parts: dict[str, str | None] = {}

@@ -85,7 +85,7 @@ def test_a_second_run_changes_nothing(case, tmp_path):
     assert again == text
 
 
-@pytest.mark.parametrize("case", cases("keras3_", "keras2_", "v1_", "v2_", "subclass_", "uses_"))
+@pytest.mark.parametrize("case", cases("keras3_", "keras2_", "v1_", "v2_", "sonnet_", "subclass_", "uses_"))
 def test_nothing_is_refused(case, tmp_path):
     _, result = applied(read(case, "before.py"), tmp_path)
     assert result.refused == 0
@@ -93,7 +93,7 @@ def test_nothing_is_refused(case, tmp_path):
     assert passed_over <= {"DecoupledDecay", "Shrinking"}  # a mixin without an update of its own
 
 
-@pytest.mark.parametrize("case", cases("keras2_", "v2_"))
+@pytest.mark.parametrize("case", cases("keras2_", "v2_", "sonnet_"))
 def test_the_family_is_told(case, tmp_path):
     _, result = applied(read(case, "before.py"), tmp_path)
     families = {c.family for f in result.files for c in f.classes if c.status != "not_adam"}
