@@ -12,6 +12,7 @@ from adampatch.analysis import catalog
 from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module, canonical, unwrapped
 from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
+from adampatch.analysis.unframed import unframed_step
 from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
@@ -166,12 +167,12 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     own = own_methods(node)
     updates = [name for name in catalog.UPDATE_METHODS if name in own]
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
-    if not updates and not stock and len(ancestry) == 1:
-        return None
     methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
         inside = module if ancestor is node else ancestor_module.within(ancestor)
         methods.update((name, Function(f, inside)) for name, f in own_methods(ancestor).items())
+    if not stock and not set(methods) & set(catalog.UPDATE_METHODS):
+        return _unframed(module, node, hierarchy, methods)
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
     wrapped = tuple({id(base): base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS}.values())
@@ -204,6 +205,17 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     return ClassReport(
         module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped
     )
+
+
+def _unframed(
+    module: Module, node: Any, hierarchy: Hierarchy, methods: Mapping[str, Function]
+) -> ClassReport | None:
+    """The report of a class that no framework knows as an optimizer, if it holds Adam's step."""
+    site = unframed_step(node, module, methods)
+    if site is None:
+        return None
+    bases = tuple(path for path, _, _ in hierarchy.bases(module, node))
+    return ClassReport(module, node.name, node.lineno, "other", bases, "refused", site.reason, (site,), node)
 
 
 def is_wrapped(module: Module, node: Any, meant: Collection[int] = ()) -> bool:

@@ -175,7 +175,7 @@ def _site_of_write(
                 replace(blank, place=place), ladder, write, run, facts, family, methods, already
             )
     except NotSeparable as error:
-        if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
+        if error.code != "AP204" and not looks_adaptive(write.new_value, facts):
             return []
         term = f": {math_text(error.term)[:120]}" if error.term is not None else ""
         return [refused(blank, error.code, error.words + term)]
@@ -265,7 +265,7 @@ def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
     return None
 
 
-def _looks_adaptive(value: Expr, facts: Facts) -> bool:
+def looks_adaptive(value: Expr, facts: Facts) -> bool:
     """Whether something that may be a second moment scales the step: enough to be Adam-like,
     so that a step that does not separate is refused by name and not passed over."""
     for node in value.walk():

@@ -20,10 +20,12 @@ CASES = sorted(path.parent.name for path in FORKS.glob("*/before.py"))
 REFUSALS = {
     "refused_clipped_step": "AP206",
     "refused_ftml": "AP208",
+    "refused_functional": "AP227",
     "refused_laprop": "AP204",
     "refused_moment_moves_after": "AP213",
     "refused_no_parity": "AP201",
     "refused_novograd": "AP204",
+    "refused_own_protocol": "AP228",
     "refused_stale_moments": "AP213",
     "refused_two_quotients": "AP207",
     "refused_v1_discarded_assign": "AP213",
