@@ -80,8 +80,8 @@ CODES: dict[str, Code] = {
     ),
     "AP210": Code(
         "the step has no expression of its own",
-        "The write is not an expression that can be wrapped.",
-        "",
+        "The write is not an expression that can be wrapped: it is part of what a kernel does.",
+        "tf.raw_ops.ResourceApplyGradientDescent(var=w, alpha=lr, delta=m / sqrt(v))",
         _REPORT,
     ),
     "AP211": Code(
@@ -178,6 +178,20 @@ CODES: dict[str, Code] = {
         "variable. What is to be changed is then not in the class's own file.",
         "class Fork(shared.Base): def _resource_apply_dense(...): return self._step(var, m_t, v_t)",
         "let the helper return the step, and write the variable in the class's own method",
+    ),
+    "AP227": Code(
+        "new weights are returned, and no variable is written",
+        "A functional optimizer takes weights and gives back new ones. Rules apply to variables by their "
+        "paths, and what is returned has none.",
+        "def update(w, m, v, g): ...; return w - lr * m / (sqrt(v) + eps), m, v",
+        "nothing: bound the rate where the new weights are assigned, or use an optimizer over variables",
+    ),
+    "AP228": Code(
+        "the step is in a method that no framework calls",
+        "A class with a protocol of its own steps its variables in a method that only the project calls. "
+        "Samples are taken where an update ends, and nothing says where that is.",
+        "class Own: def update_variable(self, var, grad): ...; tf.assign(var, var - lr * m / sqrt(v))",
+        "derive the class from an optimizer of TensorFlow or Keras, or give it `apply(updates, parameters)`",
     ),
     "AP230": Code(
         "no source", "A live class has no source file to be rewritten from.", "", "define the class in a file"

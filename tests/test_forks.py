@@ -206,7 +206,10 @@ V1_CASES = [
     and (
         not sparse
         or case
-        in ("v1_fused_training_ops", "v1_open_sparse", "v1_lazy_rows", "v1_lazy_subclass", "subclass_v1")
+        in (
+            *("v1_fused_training_ops", "v1_open_sparse", "v1_lazy_rows", "v1_lazy_subclass", "subclass_v1"),
+            "v1_lazy_handed_scatter",
+        )
     )
 ]
 
@@ -307,7 +310,13 @@ def test_in_graphs_a_ceiling_binds_and_moves_nothing_else(case, resource, sparse
 # ----------------------------------------------------------------------------- the rest
 
 
-@pytest.mark.parametrize("case", [n for n in NAMES if n.startswith("refused_") and "_v" not in n])
+#: no optimizers of a framework, so that no training of one runs them
+UNFRAMED = {"refused_functional", "refused_own_protocol"}
+
+
+@pytest.mark.parametrize(
+    "case", [n for n in NAMES if n.startswith("refused_") and "_v" not in n and n not in UNFRAMED]
+)
 def test_refused_classes_train_as_before(case):
     stock, ours = optimizer_class(case, "before"), optimizer_class(case, "after")
     assert same(Training(stock).run(), Training(ours).run())

@@ -24,17 +24,29 @@ DENSE_ONLY = {
     *("keras2_centralized", "keras2_inherits", "keras2_lamb", "keras2_nesterov", "keras2_qhadam"),
     *("keras2_radam", "keras2_whole_apply", "keras2_yogi"),
     *("v2_accumulated", "v2_adabound", "v2_centralized", "v2_coupled_l2", "v2_index_lists", "v2_mixin"),
-    *("v2_padam", "v2_qhadam", "v2_whole_apply", "v2_zipped_states"),
+    *("v2_annealed", "v2_lamb_exclusions", "v2_padam", "v2_qhadam", "v2_whole_apply", "v2_zipped_states"),
 }
 #: the variable is moved by a write of its own beside the step
-MOVED_BESIDE = {"v2_cosine_restarts", "v2_mixin", "v2_inherits_decay", "keras2_base_of_the_project"}
+MOVED_BESIDE = {
+    "v2_proximal",
+    "v2_base_by_import",
+    "v2_annealed",
+    "v2_cosine_restarts",
+    "v2_mixin",
+    "v2_inherits_decay",
+    "keras2_base_of_the_project",
+}
 #: updates of touched rows alone
-LAZY = {"v2_lazy_rows", "v2_lazy_scatter_sub", "v2_nadam", "v2_fused_adamax", "v2_radam", "keras2_lazy_rows"}
+LAZY = {
+    *("v2_lazy_rows", "v2_lazy_scatter_sub", "v2_nadam", "v2_fused_adamax", "v2_radam", "keras2_lazy_rows"),
+    *("v2_handed_rows", "v2_base_by_version", "v2_proximal"),
+}
 #: every site is a fused kernel, in the stock class or in the fork: no step to look into
 FUSED = {
     ("v2_inherits_decay", False), ("v2_inherits_decay", True), ("v2_lazy_rows", False),
     ("v2_lr_multipliers", False), ("v2_fused_adamax", False), ("v2_fused_gen_training_ops", False),
-    ("keras2_inherits", False),
+    ("keras2_inherits", False), ("v2_base_by_version", False), ("v2_base_by_import", False),
+    ("v2_base_by_import", True), ("v2_tabled_kernel", False), ("v2_tabled_kernel", True),
 }  # fmt: skip
 
 LAYOUTS = [
@@ -138,7 +150,7 @@ def test_the_emitted_rate_is_the_one_applied(case, sparse, settings):  # noqa: F
         if (case, sparse) in FUSED:
             continue
         rows = np.unique(ROWS) if sparse and case in LAZY else slice(None)
-        assert len(steps) == (1 if sparse and case in {"v2_lazy_rows"} else 2) - (
+        assert len(steps) == (1 if sparse and case in {"v2_lazy_rows", "v2_base_by_version"} else 2) - (
             1
             if sparse and case in {"v2_fused_adamax", "v2_fused_gen_training_ops", "v2_lr_multipliers"}
             else 0

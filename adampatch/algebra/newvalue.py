@@ -31,17 +31,18 @@ class Ladder:
     arms: tuple[tuple[int, int], ...] = ()
 
 
-def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Ladder, ...]:
+def steps_of_new_value(new_value: Expr, facts: Facts, rows: Expr | None = None) -> tuple[Ladder, ...]:
     """The expressions that hold the whole gradient-fed term of a new value: one ladder, or
     one for each arm of a branch.
 
     ``new_value`` is what a write makes of the variable: ``w - U``, ``w + U``, ``w*(1-d) - U``;
-    also what comes of that by a scale, a bound or a choice (a proximal step, a projection, an
-    update that is skipped). Raises NotSeparable when the variable does not come through with
+    also what comes of that by a scale, a bound, a choice or a shrinkage (a proximal step, a
+    projection, an update that is skipped). ``rows``: the old value of the rows that are set,
+    where only some are. Raises NotSeparable when the variable does not come through with
     coefficient 1 (or 1 minus an even scalar, which is decay).
     """
     found: dict[tuple[str, int, int], Ladder] = {}
-    for ladder in _ladders(new_value, facts):
+    for ladder in _ladders(new_value, facts, rows.key if rows is not None else ""):
         smallest = ladder.steps[0]
         # one expression in both arms is one step, taken in either case
         place = (smallest.update.key, id(smallest.parent), smallest.index)
@@ -51,7 +52,11 @@ def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Ladder, ...]:
     return tuple(found.values())
 
 
-def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int = 0) -> list[Ladder]:
+def _ladders(
+    new_value: Expr, facts: Facts, rows: str, parent: Op | None = None, index: int = 0, within: bool = True
+) -> list[Ladder]:
+    """``rows``: the key of what stands for the variable where only rows of it are set. ``within``:
+    whether a step may be looked for inside of what is made of the new value."""
     node, sign = new_value, 1
     whole, decay = 0, None
     found: list[Step] = []
@@ -70,8 +75,8 @@ def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int
             if facts.parity(beside) not in (Parity.ODD, Parity.ANY):
                 found.clear()
                 break
-            whole += _whole_variables(beside, beside_sign)
-            decay = _sum(decay, _taken_off(beside, beside_sign))
+            whole += _whole_variables(beside, beside_sign, rows)
+            decay = _sum(decay, _taken_off(beside, beside_sign, rows))
             sign = -sign if flips and index == 1 else sign
             if whole != 1:
                 found.clear()
@@ -82,7 +87,7 @@ def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int
                 Ladder(ladder.steps, ((id(node), arm), *ladder.arms))
                 for arm in (1, 2)
                 if fed[arm]
-                for ladder in _ladders(node.args[arm], facts, node, arm)
+                for ladder in _ladders(node.args[arm], facts, rows, node, arm, within)
             ]
         else:
             passed = _passed_through(node, fed, facts)
@@ -90,7 +95,42 @@ def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int
                 break
             index = passed
         node = node.args[index]
-    return [Ladder(tuple(reversed(found)))] if found else []
+    if found:
+        return [Ladder(tuple(reversed(found)))]
+    return _shrunk(new_value, facts, rows) if within else []
+
+
+def _shrunk(new_value: Expr, facts: Facts, rows: str) -> list[Ladder]:
+    """The ladder of the one ``w - U`` that a new value is made of, where more than one term is made
+    of it (a shrinkage ``x - c*sign(x)``)."""
+    todo, seen = [new_value], set()
+    while todo:
+        inner = todo.pop(0)
+        if inner.key in seen or facts.parity(inner) is not Parity.ODD:
+            continue
+        seen.add(inner.key)
+        if isinstance(inner, Op) and inner.name in ("add", "sub"):
+            found = _ladders(inner, facts, rows, within=False)
+            if found and _comes_through(new_value, inner.key, facts):
+                return found
+        todo += inner.children
+    return []
+
+
+def _comes_through(node: Expr, inner: str, facts: Facts) -> bool:
+    """Whether all that is odd in ``node`` is in the expression with the key ``inner``; what is even
+    (a rate, a mask) may follow gradient and variable elsewhere."""
+    checked: set[str] = set()
+    todo = [node]
+    while todo:
+        at = todo.pop()
+        if at.key in checked or at.key == inner or facts.parity(at) in (Parity.EVEN, Parity.ANY):
+            continue
+        checked.add(at.key)
+        if not isinstance(at, Op) or facts.is_state(at) or facts.parity(at) is Parity.NONE:
+            return False
+        todo += at.args
+    return True
 
 
 def _passed_through(node: Op, fed: list[bool], facts: Facts) -> int | None:
@@ -105,19 +145,21 @@ def _passed_through(node: Op, fed: list[bool], facts: Facts) -> int | None:
     return None
 
 
-def _whole_variables(term: Expr, sign: int) -> int:
+def _whole_variables(term: Expr, sign: int, rows: str) -> int:
     """How often the variable stands in ``term`` with coefficient 1; decay terms are 0."""
+    if term.key == rows:
+        return sign
     if isinstance(term, Leaf):
         return sign if term.role is Role.VARIABLE else 0
     if isinstance(term, Op):
         if term.name in ("add", "sub"):
             second = -sign if term.name == "sub" else sign
-            return _whole_variables(term.args[0], sign) + _whole_variables(term.args[1], second)
+            return sum(_whole_variables(a, s, rows) for a, s in zip(term.args, (sign, second), strict=True))
         if term.name in ("identity", "cast"):
-            return _whole_variables(term.args[0], sign)
+            return _whole_variables(term.args[0], sign, rows)
         if term.name == "mul":
             factors = _one_minus(term)
-            return _whole_variables(factors[0], sign) if factors is not None else 0
+            return _whole_variables(factors[0], sign, rows) if factors is not None else 0
     return 0
 
 
@@ -129,19 +171,19 @@ def _one_minus(term: Op) -> tuple[Expr, Expr] | None:
     return None
 
 
-def _taken_off(term: Expr, sign: int) -> Expr | None:
+def _taken_off(term: Expr, sign: int, rows: str) -> Expr | None:
     """What ``+ sign * term`` takes off the variable, the variable itself left out."""
-    if isinstance(term, Leaf) and term.role is Role.VARIABLE:
+    if term.key == rows or (isinstance(term, Leaf) and term.role is Role.VARIABLE):
         return None
     if isinstance(term, Op):
         if term.name in ("add", "sub"):
             second = -sign if term.name == "sub" else sign
-            return _sum(_taken_off(term.args[0], sign), _taken_off(term.args[1], second))
+            return _sum(_taken_off(term.args[0], sign, rows), _taken_off(term.args[1], second, rows))
         if term.name in ("identity", "cast"):
-            return _taken_off(term.args[0], sign)
+            return _taken_off(term.args[0], sign, rows)
         if term.name == "mul":
             factors = _one_minus(term)
-            if factors is not None and _whole_variables(factors[0], sign):
+            if factors is not None and _whole_variables(factors[0], sign, rows):
                 amount: Expr = Op("mul", (factors[1], factors[0]))
                 return amount if sign > 0 else negated(amount)
     if isinstance(term, Const):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
-from adampatch.algebra.kernels import Kernel, kernel_named
+from adampatch.algebra.kernels import OPTIONAL, Kernel, kernel_named
 from adampatch.analysis import catalog
 from adampatch.analysis.run import KernelCall, VariableWrite
 from adampatch.analysis.values import (
+    Context,
     Dotted,
     Each,
     Either,
@@ -85,6 +86,12 @@ class Calls:
                     return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
+            if callee.attr == "sparse_read" and isinstance(base, (*_STORAGE, Expr)) and len(node.args) == 1:
+                operands = [callee.value, node.args[0]]
+                return self._operation("gather", [base, it.eval(node.args[0], frame)], operands, node, frame)
+            known = it.tables.method(base, node, frame)
+            if known is not None:
+                return known
             value = it.attribute(base, callee, frame)
         else:
             value = it.eval(callee, frame)
@@ -120,13 +127,17 @@ class Calls:
         sequence = it.sequences.call(name, node, frame)
         if sequence is not None:
             return sequence
-        args = [it.eval(a, frame) for a in node.args if not isinstance(a, gast.Starred)]
+        table = it.tables.call(node, frame) if name == "dict" else None
+        if table is not None:
+            return table
+        nodes = [a for a in node.args if not isinstance(a, gast.Starred)]
+        args = [it.eval(a, frame) for a in nodes]
         if name in ("float", "int") and len(args) == 1:
             return it.as_expr(args[0])
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
         if name in operations and len(args) == operations[name][1] and not node.keywords:
             return self._operation(operations[name][0], args, list(node.args), node, frame)
-        return self._unknown_call(node, frame)
+        return self._unknown_call(node, frame, zip(nodes, args, strict=True))
 
     # ----------------------------------------------------------- framework calls
 
@@ -136,7 +147,7 @@ class Calls:
         if "_adampatch" in path.split("."):
             return self._patched(last, node, frame)
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
-            return self._unknown_call(node, frame)
+            return self._elsewhere(value, node, frame)
         kernel = kernel_named(last)
         if kernel is not None:
             return self._kernel(kernel, node, frame)
@@ -146,12 +157,16 @@ class Calls:
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
             return self._unknown_call(node, frame) if sequence is None else sequence
+        if writes and any(k.arg is None for k in node.keywords):
+            return self._spread_write(last, node, frame)
         nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
             return self._unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
-            return Slices(args[0])
+            if len(nodes) > 1:
+                it.run_.slices[id(node)] = (nodes[0], nodes[1])
+            return Slices(*args[:2])
         if last == "Variable":
             return self._new_variable(args, node, frame)
         if last == "clip_by_global_norm":
@@ -172,7 +187,15 @@ class Calls:
             if max(places) < len(args):
                 operands, written = [args[i] for i in places], [nodes[i] for i in places]
                 return self._operation(row[0], operands, written, node, frame, label)
-        return self._unknown_call(node, frame)
+        return self._unknown_call(node, frame, zip(nodes, args, strict=True))
+
+    def _elsewhere(self, value: Dotted, node: Any, frame: Frame) -> Any:
+        """A call of what another module defines: a function of the project is inlined."""
+        found = frame.module.elsewhere(value.paths[0]) if len(value.paths) == 1 else None
+        if found is None or not isinstance(found[0], gast.FunctionDef) or found[0].decorator_list:
+            return self._unknown_call(node, frame)
+        inlined = self.interpreter.inlining.call(Function(*found), node, frame)
+        return self._unknown_call(node, frame) if inlined is None else inlined
 
     def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
         """Storage that was not there before; what it is set to first is a write like others."""
@@ -183,11 +206,13 @@ class Calls:
             it.run_.state_writes.append(StateWrite(slot, first))
         return Ref(slot, "variable", node, it.context(frame), pure=False, fresh=True, initial=first)
 
-    def _arguments(self, node: Any, frame: Frame) -> list[Any]:
-        """All arguments, in the order written; for calls of which nothing else is known."""
-        it = self.interpreter
+    def _arguments(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]]) -> list[Any]:
+        """All arguments, in the order written; for calls of which nothing else is known. ``known``:
+        nodes that were evaluated already and their values: one may be a write."""
+        it, values = self.interpreter, {id(n): value for n, value in known}
         nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
-        return [it.eval(a, frame) for a in [*nodes, *(k.value for k in node.keywords)]]
+        nodes += [k.value for k in node.keywords]
+        return [values[id(n)] if id(n) in values else it.eval(n, frame) for n in nodes]
 
     def _variant(self, node: Any, frame: Frame) -> str:
         """What tells ``norm(x, ord=1)`` from ``norm(x)``."""
@@ -233,9 +258,9 @@ class Calls:
             origin=Origin(node, (), it.context(frame), fixed=True),
         )
 
-    def _unknown_call(self, node: Any, frame: Frame) -> Any:
+    def _unknown_call(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]] = ()) -> Any:
         it = self.interpreter
-        args = self._arguments(node, frame)
+        args = self._arguments(node, frame, known)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
         text = frame.module.segment(node.func)
         keys = [it.slot_key(a) for a in args]
@@ -252,6 +277,7 @@ class Calls:
             self.taint(ref, args)
             base = node.func.value if isinstance(node.func, gast.Attribute) else None
             handed = [*args, it.eval(base, frame)] if base is not None else args
+            it.tables.let_out(handed)
             if any(isinstance(a, SelfObject) for a in handed):
                 # it may set any attribute of the optimizer
                 it.attributes = {slot: it.clouded(slot) for slot in it.attributes}
@@ -283,14 +309,45 @@ class Calls:
             target, args, nodes = args[0], args[1:], nodes[1:]
         return self._write_operands(target, how, args, nodes, node, frame)
 
+    def _spread_write(self, name: str, node: Any, frame: Frame) -> Any:
+        """A write whose arguments are in a table: ``ResourceScatterSub(**arguments)``."""
+        it, context = self.interpreter, self.interpreter.context(frame)
+        given = it.tables.spread(node, frame)
+        if given is None or any(isinstance(a, gast.Starred) for a in node.args):
+            return self._untold_write(node, frame)
+        placed = {i: (it.eval(a, frame), a, context) for i, a in enumerate(node.args)}
+        given |= {k.arg: (it.eval(k.value, frame), k.value, context) for k in node.keywords if k.arg}
+        for keyword, handed in given.items():
+            known = (i for i, names in enumerate(catalog.WRITE_KEYWORDS) if keyword in names)
+            position = next(known, None)
+            if position is not None and position not in placed:
+                placed[position] = handed
+            elif keyword not in catalog.SILENT_KEYWORDS:
+                return self._untold_write(node, frame)
+        told = sorted(placed) == list(range(len(placed))) and len(placed) >= 2
+        if not told or not isinstance(placed[0][0], _STORAGE):
+            return self._untold_write(node, frame)
+        values, nodes, contexts = zip(*(placed[i] for i in range(1, len(placed))), strict=True)
+        how = catalog.WRITE_FUNCTIONS[name]
+        return self._write_operands(placed[0][0], how, list(values), list(nodes), node, frame, contexts[-1])
+
     def _write_operands(
-        self, target: Any, how: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame
+        self,
+        target: Any,
+        how: str,
+        args: list[Any],
+        nodes: list[Any],
+        node: Any,
+        frame: Frame,
+        context: Context | None = None,
     ) -> Any:
-        """``args``: the value, or for a scatter (indices, values) or one IndexedSlices."""
+        """``args``: the value, or for a scatter (indices, values) or one IndexedSlices. ``context``:
+        that of ``nodes``, if they stand somewhere else than the call."""
         if not 1 <= len(args) <= (2 if how.startswith("scatter") else 1):
             return self._untold_write(node, frame)
         indices = nodes[0] if len(args) == 2 else None
-        return self._write(target, how, args[-1], nodes[-1], node, frame, indices)
+        where = args[0] if len(args) == 2 else getattr(args[0], "indices", None)
+        return self._write(target, how, args[-1], nodes[-1], node, frame, indices, where, context)
 
     def _untold_write(self, node: Any, frame: Frame) -> Any:
         self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
@@ -305,14 +362,17 @@ class Calls:
         node: Any,
         frame: Frame,
         indices: Any = None,
+        where: Any = None,
+        context: Context | None = None,
     ) -> Any:
+        """``indices``: the node of the rows that are written, if not all are; ``where``: their value."""
         it = self.interpreter
         if isinstance(target, Either):
-            first = self._write(target.first, how, value, value_node, node, frame, indices)
-            second = self._write(target.second, how, value, value_node, node, frame, indices)
+            first = self._write(target.first, how, value, value_node, node, frame, indices, where, context)
+            second = self._write(target.second, how, value, value_node, node, frame, indices, where, context)
             return it.joined(target.condition, first, second)
         new, old = it.as_expr(value), it.as_expr(target)
-        context = it.context(frame)
+        context = context or it.context(frame)
         operations = {
             "add": "add",
             "sub": "sub",
@@ -320,7 +380,10 @@ class Calls:
             "scatter_sub": "sub",
             "scatter_set": "scatter",
         }
-        if how in operations:
+        rows: Expr | None = None
+        if isinstance(target, VariableRef) and how == "scatter_set" and where is not None:
+            rows = Op("gather", (old, it.as_expr(where)))
+        if how in operations and rows is None:
             new = Op(
                 operations[how], (old, new), origin=Origin(node, (None, value_node), context, fixed=True)
             )
@@ -329,7 +392,7 @@ class Calls:
             new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
         if isinstance(target, VariableRef):
             it.run_.variable_writes.append(
-                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log), indices)
+                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log), indices, rows)
             )
         elif isinstance(target, Ref):
             plain = new.args[0] if how == "set" and isinstance(new, Op) else new
@@ -358,9 +421,10 @@ class Calls:
         for keyword in node.keywords:
             if keyword.arg is not None:
                 args[keyword.arg] = it.eval(keyword.value, frame)
+        args.update((name, handed[0]) for name, handed in (it.tables.spread(node, frame) or {}).items())
         exprs = {k: it.as_expr(v) for k, v in args.items()}
         new: Expr | None = None
-        if all(p in exprs for p in kernel.parameters if p not in ("use_locking", "use_nesterov", "name")):
+        if all(p in exprs for p in kernel.parameters if p not in OPTIONAL):
             states, update = kernel.expand(exprs)
             for state, value in states.items():
                 if isinstance(args[state], Ref):
@@ -370,10 +434,28 @@ class Calls:
                 (exprs["var"], update),
                 origin=Origin(node, (None, None), it.context(frame), fixed=True),
             )
+        if not kernel.adaptive:
+            return self._stepped_by(kernel, args, new, node, frame)
         it.run_.kernel_calls.append(
             KernelCall(node, kernel, args, exprs, new, it.context(frame), it.statements.place())
         )
         return new if new is not None else it.unknown(node, kernel.name)
+
+    def _stepped_by(
+        self, kernel: Kernel, args: dict[str, Any], new: Expr | None, node: Any, frame: Frame
+    ) -> Any:
+        """A kernel that takes the whole step: a write of the variable that no expression holds."""
+        it = self.interpreter
+        if new is None or not isinstance(args["var"], _STORAGE):
+            return self._untold_write(node, frame)
+        if isinstance(args["var"], VariableRef):
+            it.run_.variable_writes.append(
+                VariableWrite(node, "kernel", new, it.context(frame), it.statements.place(), len(it.run_.log))
+            )
+        for state in kernel.states:
+            if isinstance(args[state], Ref):
+                self._written(args[state], frame)
+        return self._written(args["var"], frame) if not isinstance(args["var"], Either) else new
 
 
 def _slot_name(args: list[Any]) -> str:

@@ -191,7 +191,8 @@ COUNTED_CALLS = frozenset({"_decayed_lr", "_fallback_apply_state"})
 @dataclass(frozen=True)
 class UpdateMethod:
     """A method in which the update is written, and what its parameters after ``self`` are:
-    g gradient, w variable, i indices, . anything else, G list of (gradient, variable)."""
+    g gradient, w variable, i indices, . anything else, G list of (gradient, variable), U list of
+    gradients, W list of variables."""
 
     name: str
     roles: str
@@ -209,6 +210,7 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
         UpdateMethod("_apply_sparse_duplicate_indices", "gw.", "sparse"),
         UpdateMethod("_resource_apply_sparse_duplicate_indices", "gwi.", "sparse"),
         UpdateMethod("apply_gradients", "G.", "dense"),
+        UpdateMethod("apply", "UW", "dense"),
     )
 }
 
@@ -218,7 +220,11 @@ COMPLETE: dict[str, frozenset[str]] = {
     "v2": frozenset({"_resource_apply_dense", "_resource_apply_sparse"}),
     "keras2": frozenset({"update_step"}),
     "keras3": frozenset({"update_step"}),
+    "sonnet": frozenset({"apply"}),
 }
+
+#: update methods that every family may have: they tell nothing about the family
+SHARED_METHODS = frozenset({"apply_gradients", "apply"})
 
 _KERAS = ("Adam", "AdamW", "Nadam", "Adamax")
 _LEGACY = ("Adam", "Nadam", "Adamax")
@@ -356,6 +362,8 @@ BASE_FAMILIES: dict[str, str] = {
     "tf_keras.optimizers.legacy.Optimizer": "v2",
     "tf_keras.src.optimizers.legacy.optimizer_v2.OptimizerV2": "v2",
     "tensorflow.python.keras.optimizer_v2.optimizer_v2.OptimizerV2": "v2",
+    "sonnet.Optimizer": "sonnet",
+    "sonnet.src.base.Optimizer": "sonnet",
     "tensorflow.train.Optimizer": "v1",
     "tensorflow.compat.v1.train.Optimizer": "v1",
     "tensorflow.python.training.optimizer.Optimizer": "v1",

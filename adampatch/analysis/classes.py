@@ -9,12 +9,16 @@ from typing import Any
 import gast
 
 from adampatch.analysis import catalog
-from adampatch.analysis.module import Module, unwrapped
+from adampatch.analysis.exports import Exports
+from adampatch.analysis.module import Module, canonical, unwrapped
 from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
+from adampatch.analysis.unframed import unframed_step
 from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
 _MAX_BASES = 16
+#: a base by its dotted path or text, and the project's class if it is one
+Resolved = tuple[str, "tuple[Module, Any] | None"]
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,14 @@ class ClassReport:
 
 class Hierarchy:
     """The classes of all parsed modules, found by file and name or by dotted path. ``disputed``:
-    sites, by their nodes, that mean something else to another class."""
+    sites, by their nodes, that mean something else to another class; ``exports``: the modules by
+    their dotted names."""
 
-    def __init__(self, modules: Iterable[Module], disputed: Collection[int] = ()) -> None:
+    def __init__(
+        self, modules: Iterable[Module], disputed: Collection[int] = (), exports: Exports | None = None
+    ) -> None:
         self.modules = list(modules)
+        self.exports = exports or Exports(self.modules)
         self.disputed = frozenset(disputed)
         #: (class node, adaptive) -> its report, for its subclasses
         self.known: dict[tuple[int, bool], ClassReport | None] = {}
@@ -49,29 +57,46 @@ class Hierarchy:
             for name, node in module.classes.items():
                 self._by_path.setdefault(name, []).append((module, node))
 
-    def resolve(self, module: Module, base: Any) -> tuple[str, tuple[Module, Any] | None]:
-        """(dotted path or text, the project's class if it is one) of a base expression."""
+    def resolve(self, module: Module, base: Any, steps: int = _MAX_BASES) -> list[Resolved]:
+        """(dotted path or text, the project's class if it is one) of a base expression, for each of
+        the ways that are chosen between when the module is imported."""
         base = unwrapped(base)
-        if isinstance(base, gast.Name) and base.id in module.ambiguous:
-            return base.id, None
-        if isinstance(base, gast.Name) and base.id in module.classes:
-            return base.id, (module, module.classes[base.id])
-        paths = module.dotted(base)
-        if len({p in catalog.STOCK_OPTIMIZERS for p in paths}) > 1:
-            return module.segment(base), None  # stock or something else, chosen at import time
-        if not paths:
-            if isinstance(base, gast.Name) and base.id in module.assigned:
-                return self.resolve(module, module.assigned[base.id])
-            return module.segment(base) if hasattr(base, "lineno") else "?", None
-        name = paths[0].rsplit(".", 1)[-1]
-        if paths[0].split(".")[0] not in catalog.FRAMEWORK_ROOTS:
-            candidates = self._by_path.get(name, [])
-            if len(candidates) == 1:
-                return paths[0], candidates[0]
-        return paths[0], None
+        name = base.id if isinstance(base, gast.Name) else None
+        if name in module.classes and name not in module.ambiguous:
+            return [(name, (module, module.classes[name]))]
+        values = module.values(name) if name is not None else _arms(base)
+        if values and steps:
+            found = [r for value in values for r in self.resolve(module, value, steps - 1)]
+        else:
+            found = [r for path in self._paths(module, base) for r in self._at(module, path, steps)]
+        if not found or len({path in catalog.STOCK_OPTIMIZERS for path, _ in found}) > 1:
+            # not known, or stock or something else, chosen at import time
+            return [(module.segment(base) if hasattr(base, "lineno") else "?", None)]
+        return list(dict(found).items())
+
+    def _paths(self, module: Module, node: Any) -> tuple[str, ...]:
+        """The dotted paths of an expression over imports and over names for modules; empty where one
+        of them is not known."""
+        if isinstance(node, gast.Attribute):
+            return tuple(canonical(f"{path}.{node.attr}") for path in self._paths(module, node.value))
+        if isinstance(node, gast.Name) and not module.values(node.id):
+            return module.origins(node.id)
+        values = module.values(node.id) if isinstance(node, gast.Name) else _arms(node)
+        found = [() if value is node else self._paths(module, value) for value in values]
+        return tuple(path for paths in found for path in paths) if all(found) else ()
+
+    def _at(self, module: Module, path: str, steps: int) -> list[Resolved]:
+        """What a dotted path stands for: a class of the project, or what the project names so."""
+        if path in catalog.STOCK_OPTIMIZERS or path.split(".")[0] in catalog.FRAMEWORK_ROOTS:
+            return [(path, None)]
+        values = self.exports.values(path, module) if steps else []
+        if values:
+            return [r for value, there in values for r in self.resolve(there, value, steps - 1)]
+        candidates = self._by_path.get(path.rsplit(".", 1)[-1], [])
+        return [(path, candidates[0] if len(candidates) == 1 else None)]
 
     def bases(self, module: Module, node: Any) -> list[tuple[str, tuple[Module, Any] | None, Any]]:
-        return [(*self.resolve(module, base), base) for base in node.bases]
+        return [(*found, base) for base in node.bases for found in self.resolve(module, base)]
 
     def ancestry(self, module: Module, node: Any) -> list[tuple[Module, Any]]:
         """The class and its project bases, nearest first."""
@@ -95,10 +120,23 @@ class Hierarchy:
         ]
 
 
+def _arms(node: Any) -> list[Any]:
+    """What a choice is between: ``a if p else b``, ``getattr(a, "name", b)``; else nothing."""
+    if isinstance(node, gast.IfExp):
+        return [node.body, node.orelse]
+    if isinstance(node, gast.Call) and getattr(node.func, "id", None) == "getattr" and not node.keywords:
+        where, name, *default = node.args if len(node.args) in (2, 3) else (None, None)
+        if isinstance(name, gast.Constant) and isinstance(name.value, str):
+            named = gast.Attribute(where, name.value, gast.Load())
+            return [gast.copy_location(named, node), *default]
+    return []
+
+
 def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> list[ClassReport]:
     """The optimizer classes of one module, in order. ``adaptive`` takes RMSprop-like updates
     too."""
     found = []
+    hierarchy.exports.connect(module)
     for node in all_classes(module.tree):
         report = _report(module.within(node), node, hierarchy, adaptive)
         if report is not None:
@@ -129,15 +167,15 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     own = own_methods(node)
     updates = [name for name in catalog.UPDATE_METHODS if name in own]
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
-    if not updates and not stock and len(ancestry) == 1:
-        return None
     methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
         inside = module if ancestor is node else ancestor_module.within(ancestor)
         methods.update((name, Function(f, inside)) for name, f in own_methods(ancestor).items())
+    if not stock and not set(methods) & set(catalog.UPDATE_METHODS):
+        return _unframed(module, node, hierarchy, methods)
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
-    wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
+    wrapped = tuple({id(base): base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS}.values())
     sites: list[Site] = []
     delegates = False
     known = _base_reports(ancestry[1:], hierarchy, adaptive)
@@ -156,17 +194,37 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     inherits = delegates or not updates or not whole <= set(updates)
     inherits = inherits and (bool(stock) or any(base.status in _UPDATING for base in known))
     status, reason = _status(sites, inherits)
-    if status == "not_adam" and not updates:
-        return None
+    if status == "not_adam" and set(updates) <= {"apply"}:
+        return None  # many things have a method of that name
     if not inherits:
         wrapped = ()
-    already = wrapped and all(unwrapped(b) is not b for b in wrapped)
+    already = wrapped and all(is_wrapped(module, base) for base in wrapped)
     if status == "inherited" and already:
         status = "already"
     bases = tuple(path for path, _, _ in direct)
     return ClassReport(
         module, node.name, node.lineno, family, bases, status, reason, tuple(sites), node, wrapped
     )
+
+
+def _unframed(
+    module: Module, node: Any, hierarchy: Hierarchy, methods: Mapping[str, Function]
+) -> ClassReport | None:
+    """The report of a class that no framework knows as an optimizer, if it holds Adam's step."""
+    site = unframed_step(node, module, methods)
+    if site is None:
+        return None
+    bases = tuple(path for path, _, _ in hierarchy.bases(module, node))
+    return ClassReport(module, node.name, node.lineno, "other", bases, "refused", site.reason, (site,), node)
+
+
+def is_wrapped(module: Module, node: Any, meant: Collection[int] = ()) -> bool:
+    """Whether a base is inside our ``patched``, or stands for such classes alone. ``meant``: the
+    identities of nodes that are to be wrapped."""
+    if unwrapped(node) is not node or id(node) in meant:
+        return True
+    values = module.values(node.id) if isinstance(node, gast.Name) else _arms(node)
+    return bool(values) and all(is_wrapped(module, v, meant) for v in values if v is not node)
 
 
 #: statuses of classes that hold or inherit an update that is patched
@@ -239,11 +297,11 @@ def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
 
 
 def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
-    """v1 | v2 | keras2 | keras3 | other: from known bases, else from names and arity."""
+    """v1 | v2 | keras2 | keras3 | sonnet | other: from known bases, else from names and arity."""
     arity = {
         n: len(m.node.args.posonlyargs) + len(m.node.args.args)
         for n, m in methods.items()
-        if n in catalog.UPDATE_METHODS and n != "apply_gradients"  # every family has that
+        if n in catalog.UPDATE_METHODS and n not in catalog.SHARED_METHODS
     }
     if "update_step" in arity:
         return "keras3" if arity["update_step"] >= 4 else "keras2"
@@ -256,6 +314,8 @@ def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
     dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1
     if dense >= 4 or any("apply_state" in _parameters(m.node) for m in methods.values()):
         return "v2"
+    if not arity and "apply" in methods and "apply_gradients" not in methods:
+        return "sonnet"
     if arity and known:
         return "v2"  # `tf.keras.optimizers.Optimizer`, when that was OptimizerV2
     return "v1" if arity else "other"

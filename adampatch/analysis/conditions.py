@@ -59,20 +59,51 @@ class Conditions:
     def predicate(self, node: Any, operands: list[Any], frame: Frame) -> Op:
         """A test by its text, and by what the names and attributes in it hold now."""
         it = self.interpreter
-        args = [o for o in operands if isinstance(o, Expr)]
+        args = [a for o in operands if isinstance(o, Expr) for a in self._deciding(o)]
         for inner in gast.walk(node):
             if isinstance(inner, gast.Name):
                 value = frame.get(inner.id)
                 if value is not None and not isinstance(value, (SelfObject, VariableRef)):
                     args.append(Leaf(inner.id, Role.READ, f"{inner.id}={it.slot_key(value)}"))
-            elif isinstance(inner, gast.Attribute):
-                slot = f"self.{inner.attr}"
-                if slot in it.attributes:
-                    args.append(Leaf(inner.attr, Role.READ, f"{slot}={it.slot_key(it.attributes[slot])}"))
-                elif slot in it.versions:
-                    args.append(Leaf(inner.attr, Role.READ, slot, it.versions[slot]))
+        asked = {f"self.{name}": name for name in self._attributes_read(node, frame)}
+        for slot, name in asked.items():
+            if slot in it.attributes:
+                args.append(Leaf(name, Role.READ, f"{slot}={it.slot_key(it.attributes[slot])}"))
+            elif slot in it.versions:
+                args.append(Leaf(name, Role.READ, slot, it.versions[slot]))
         origin = Origin(node, (), it.context(frame), fixed=True)
-        return Op("predicate", tuple(args), label=frame.module.normal_text(node), origin=origin)
+        test = Op("predicate", tuple(args), label=frame.module.normal_text(node), origin=origin)
+        it.run_.asked[test.key] = tuple(asked)
+        return test
+
+    def _deciding(self, operand: Expr) -> list[Expr]:
+        """What of an operand tells one outcome of a test from another, the text being the same:
+        all of it where it is the model's, else what it reads. How a number comes about may not
+        be followed (a loop that returns), and is then not the same twice."""
+        if self.interpreter.calls.is_models(operand):
+            return [operand]
+        leaves = {n.key: n for n in operand.walk() if isinstance(n, Leaf) and "~" not in n.slot}
+        return [leaves[key] for key in sorted(leaves)]
+
+    def _attributes_read(self, node: Any, frame: Frame) -> list[str]:
+        """The attributes in a test and in what it calls: methods of the class, functions of the
+        file. In order, each once."""
+        found: dict[str, None] = {}
+        seen: set[int] = set()
+        stack = [node]
+        while stack:
+            body = stack.pop()
+            if id(body) in seen:
+                continue
+            seen.add(id(body))
+            for inner in gast.walk(body):
+                if isinstance(inner, gast.Attribute):
+                    found.setdefault(inner.attr)
+                    if inner.attr in self.interpreter.methods:
+                        stack.append(self.interpreter.methods[inner.attr].node)
+                elif isinstance(inner, gast.Name) and inner.id in frame.module.functions:
+                    stack.append(frame.module.functions[inner.id])
+        return list(found)
 
 
 def _certainly_none(value: Any) -> bool | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import gast
@@ -75,7 +76,7 @@ class Emitter:
         here = self.context.module
         with _followed(node):
             module = Module.parse(text + "\n", here.path, here.package)
-        for table in ("imports", "functions", "classes", "assigned", "ambiguous"):
+        for table in ("imports", "behind", "functions", "classes", "assigned", "ambiguous", "elsewhere"):
             setattr(module, table, getattr(here, table))
         interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
@@ -102,17 +103,28 @@ class Emitter:
             return called
         origin: Origin | None = node.origin
         if origin is not None and _has_template(origin, node):
-            return self._keep(node, self._template(node, origin))
+            return self._keep(node, partial(self._template, node, origin))
         if origin is not None and origin.fixed and node.name == "predicate":
             self._check_names(origin.node, origin.context, (), node)
-            return "(" + origin.context.module.segment(origin.node) + ")"
-        return self._keep(node, self._plain_spelling(node))
+            text = "(" + origin.context.module.segment(origin.node) + ")"
+            return self._kept_as("asked", text) if self._is_counter(node) else text
+        return self._keep(node, partial(self._plain_spelling, node))
 
     # ---------------------------------------------------- what is kept for the thunk
 
     def _is_counter(self, node: Expr) -> bool:
-        """Whether ``node`` reads the step counter itself."""
-        return self.counted and isinstance(node, Leaf) and node.slot in catalog.COUNTERS
+        """Whether ``node`` reads the step counter itself, or a number or an attribute that the update
+        moves on, or tests one."""
+        if isinstance(node, Leaf):
+            return (self.counted and node.slot in catalog.COUNTERS) or self._moves_on(node)
+        return any(self._written_later(slot) for slot in self.run.asked.get(node.key, ()))
+
+    def _moves_on(self, leaf: Leaf) -> bool:
+        """Whether ``leaf`` reads at the site what is a number and is written after it."""
+        number = leaf.slot in self.run.numbers and self.reread
+        if not (number or leaf.slot in self.run.stored) or not self._written_later(leaf.slot):
+            return False
+        return leaf.version == self.context.versions.get(leaf.slot, 0)
 
     def _is_counted(self, node: Expr) -> bool:
         """Whether ``node`` is a call that reads the step counter."""
@@ -121,9 +133,16 @@ class Emitter:
         call = node.origin.node
         return isinstance(call, gast.Call) and getattr(call.func, "attr", None) in catalog.COUNTED_CALLS
 
-    def _keep(self, node: Op, text: str) -> str:
-        """``text``, or a name for its value where the step counter is in it."""
-        return self._kept_as("t", text) if any(self._is_counter(a) for a in node.args) else text
+    def _keep(self, node: Op, spelled: Callable[[], str]) -> str:
+        """The operation's text, or a name for its value where the step counter is in it."""
+        if self._kept is None or not any(isinstance(a, Leaf) and self._is_counter(a) for a in node.args):
+            return spelled()
+        kept, self._kept = self._kept, None  # what is kept cannot name what else is kept
+        try:
+            text = spelled()
+        finally:
+            self._kept = kept
+        return self._kept_as("t", text)
 
     def _kept_as(self, name: str, text: str) -> str:
         if self._kept is None:
@@ -157,7 +176,8 @@ class Emitter:
         """Whether nothing of the model is in ``node``, so that it costs little to compute it
         in every update."""
         leaves = (n for n in node.walk() if isinstance(n, Leaf))
-        return all(n.role is Role.READ and n.slot not in self.run.written for n in leaves)
+        models = self.run.written - self.run.numbers
+        return all(n.role is Role.READ and n.slot not in models for n in leaves)
 
     def _plain_spelling(self, node: Op) -> str:
         if node.name in _OPERATORS and len(node.args) == 2:
@@ -239,14 +259,14 @@ class Emitter:
         return isinstance(value, Ref) and self._may_reread(value.slot)
 
     def _may_reread(self, slot: str) -> bool:
-        if slot not in self.run.written:
-            return True
-        return self.reread and not self._written_later(slot)
+        return (slot not in self.run.written or self.reread) and not self._written_later(slot)
 
     def _written_later(self, slot: str) -> bool:
         return self.run.written_after(slot, self.context.sequence, self.write.place)
 
     def _check_reread(self, leaf: Leaf) -> None:
+        if self._moves_on(leaf):
+            return  # kept at the site
         if leaf.version != self.context.versions.get(leaf.slot, 0) or not self._may_reread(leaf.slot):
             raise Unnameable(leaf, "it would have to be read again after its write")
 
@@ -286,7 +306,7 @@ class Emitter:
             return True
         if name in here.ambiguous or name in there.ambiguous or name not in {*here.bound(), *there.bound()}:
             return hasattr(builtins, name)
-        return name in here.imports and here.imports[name] == there.imports.get(name)
+        return name in here.imports and here.origins(name) == there.origins(name)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -23,16 +24,23 @@ class Exports:
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._modules: dict[str, list[Module]] = {}
+        #: files and folders of packages, from the root, without suffix
+        self._files: dict[tuple[str, ...], Module] = {}
         #: dotted paths that some import statement says
         self._imported: set[str] = set()
         self._said: dict[str, tuple[str, ...]] = {}
         for module in modules:
+            self.connect(module)
             self._said[module.path] = _said(module)
-            for name in _dotted(module):
+            self._files[_parts(module.path)] = module
+            for name in dotted_names(module.path, module.package):
                 self._modules.setdefault(name, []).append(module)
-            for node in _imports(module.tree):
-                for path in imported_paths(node, module.package):
-                    self._imported.update(_prefixes(path))
+            for path in modules_imported(module):
+                self._imported.update(_prefixes(path))
+
+    def connect(self, module: Module) -> None:
+        """Lets a module find what it imports from the others."""
+        module.elsewhere = partial(self.definition, asking=module)
 
     def said_outside(self, module: Module) -> tuple[str, ...]:
         """The stock classes that strings of other modules name."""
@@ -45,40 +53,91 @@ class Exports:
 
     def imports(self, module: Module) -> bool:
         """Whether a module of the project is imported by another one."""
-        return any(
-            name in self._imported and self._module(name, module) is module for name in _dotted(module)
-        )
+        names = dotted_names(module.path, module.package, anywhere=True)
+        return any(name in self._imported and self._module(name, module) is module for name in names)
 
-    def resolve(self, path: str, asking: Module, steps: int = _MAX_STEPS) -> tuple[str, ...]:
-        """The paths that a dotted path stands for, through what the project's modules import."""
+    def settle(self, module: Module) -> None:
+        """Tells a module which of its imports from the project come from a framework in the end."""
+        for name, paths in module.imports.items():
+            found = [p for path in paths for p in self.resolve(path, module, assigned=True)]
+            known = all(p.split(".")[0] in catalog.FRAMEWORK_ROOTS for p in found)
+            if known and tuple(found) != paths:
+                module.behind[name] = tuple(dict.fromkeys(found))
+
+    def resolve(
+        self, path: str, asking: Module, steps: int = _MAX_STEPS, *, assigned: bool = False
+    ) -> tuple[str, ...]:
+        """The paths that a dotted path stands for, through what the project's modules import.
+        ``assigned``: also through what they name anew, but for stock classes: such a name is a use."""
         for head in sorted(_prefixes(path)[:-1], key=len, reverse=True):
             module = self._module(head, asking)
             if module is None or module is asking:
                 continue
             name, _, rest = path[len(head) + 1 :].partition(".")
             found = module.imports.get(name)
+            if not found and assigned and name in module.assigned:
+                found = module.dotted(module.assigned[name])
+                found = () if any(p in catalog.STOCK_OPTIMIZERS for p in found) else found
             if not found or not steps:
                 return (path,)
             behind = [canonical(f"{known}.{rest}" if rest else known) for known in found]
-            return tuple(p for known in behind for p in self.resolve(known, module, steps - 1))
+            onward = (self.resolve(known, module, steps - 1, assigned=assigned) for known in behind)
+            return tuple(p for paths in onward for p in paths)
         return (path,)
 
+    def definition(self, path: str, asking: Module) -> tuple[Any, Module] | None:
+        """The function or class that a dotted path stands for and its module, if it is the project's."""
+        for name, module in self._named(path, asking):
+            node = module.functions.get(name) or module.classes.get(name)
+            if node is not None and name not in module.ambiguous:
+                return node, module
+        return None
+
+    def values(self, path: str, asking: Module) -> list[tuple[Any, Module]]:
+        """What a dotted path of the project is assigned, on each of the ways there are."""
+        return [
+            (value, module) for name, module in self._named(path, asking) for value in module.values(name)
+        ]
+
+    def _named(self, path: str, asking: Module) -> Iterator[tuple[str, Module]]:
+        for known in self.resolve(path, asking):
+            head, _, name = known.rpartition(".")
+            module = self._module(head, asking)
+            if module is not None:
+                yield name, module
+
     def _module(self, name: str, asking: Module) -> Module | None:
-        """The module of a dotted name; of several the one in the folder of who asks."""
+        """The module of a dotted name; of several the one in the folder of who asks. Any folder around
+        who asks may be where imports start."""
         found = self._modules.get(name, [])
+        folder = PurePosixPath(asking.path).parent
         if len(found) > 1:
-            folder = PurePosixPath(asking.path).parent
             found = [module for module in found if PurePosixPath(module.path).parent == folder]
-        return found[0] if len(found) == 1 else None
+        if found:
+            return found[0] if len(found) == 1 else None
+        inner = name.split(".")
+        starts = (tuple(around.parts) for around in (folder, *folder.parents))
+        return next((self._files[p] for start in starts if (p := (*start, *inner)) in self._files), None)
 
 
-def _dotted(module: Module) -> set[str]:
-    """The names that a module may be imported by: in its package, and from the root."""
-    path = PurePosixPath(module.path).with_suffix("")
-    inner = [] if path.name == "__init__" else [path.name]
-    package = module.package.split(".") if module.package else []
-    folders = [*path.parent.parts, *inner]
-    return {".".join(parts) for parts in ([*package, *inner], folders) if parts}
+def dotted_names(file: str, within: str, *, anywhere: bool = False) -> set[str]:
+    """The names that a file may be imported by: in its package, and from the root; ``anywhere``: or from
+    any folder on the way."""
+    parts = _parts(file)
+    package = tuple(within.split(".")) if within else ()
+    inner = () if PurePosixPath(file).stem == "__init__" else parts[-1:]
+    ways = {(*package, *inner), *(parts[i:] for i in range(len(parts) if anywhere else 1))}
+    return {".".join(way) for way in ways if way}
+
+
+def _parts(file: str) -> tuple[str, ...]:
+    path = PurePosixPath(file).with_suffix("")
+    return path.parent.parts if path.name == "__init__" else path.parts
+
+
+def modules_imported(module: Module) -> set[str]:
+    """The dotted paths that a module's import statements say, of modules and of what is in them."""
+    return {path for node in _imports(module.tree) for path in imported_paths(node, module.package)}
 
 
 def _imports(node: Any) -> Iterator[Any]:

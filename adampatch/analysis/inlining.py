@@ -33,13 +33,16 @@ class Inlining:
         """The call ``node`` of a function whose body is known; None when its arguments cannot
         be told apart."""
         it = self.interpreter
-        if any(isinstance(a, gast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
+        spread = it.tables.spread(node, frame)
+        if any(isinstance(a, gast.Starred) for a in node.args) or spread is None:
             return None
         context = it.context(frame)
         args = [it.eval(a, frame) for a in node.args]
-        keywords = {str(k.arg): it.eval(k.value, frame) for k in node.keywords}
+        keywords = {str(k.arg): it.eval(k.value, frame) for k in node.keywords if k.arg is not None}
         written: dict[Any, Written] = {i: (a, context) for i, a in enumerate(node.args)}
-        written.update((str(k.arg), (k.value, context)) for k in node.keywords)
+        written.update((str(k.arg), (k.value, context)) for k in node.keywords if k.arg is not None)
+        for name, (value, place, there) in spread.items():
+            keywords[name], written[name] = value, (place, there)
         writes = len(it.run_.log)
         result = self.enter(function, args, keywords, node, written)
         if isinstance(result, Op) and isinstance(function.bound, SelfObject) and len(it.run_.log) == writes:

@@ -21,6 +21,7 @@ from adampatch.analysis.module import Module
 from adampatch.analysis.run import Run
 from adampatch.analysis.sequences import Sequences, fresh
 from adampatch.analysis.statements import BINARY, Statements
+from adampatch.analysis.tables import Tables
 from adampatch.analysis.values import (
     Context,
     Dotted,
@@ -60,6 +61,7 @@ class Interpreter:
         self.conditions = Conditions(self)
         self.inlining = Inlining(self)
         self.sequences = Sequences(self)
+        self.tables = Tables(self)
 
     # ------------------------------------------------------------------ running
 
@@ -92,7 +94,7 @@ class Interpreter:
         """A name of a module: an import, a function, a literal, or unknown."""
         name = node.id
         if name in module.imports:
-            return Dotted(module.imports[name])
+            return Dotted(module.origins(name))
         if name in module.functions:
             return Function(module.functions[name], module)
         assigned = module.assigned.get(name)
@@ -164,7 +166,9 @@ class Interpreter:
             return base.items[position]
         if isinstance(base, Each):
             return self.sequences.element(base, index)
-        if isinstance(base, (Ref, SelfObject, VariableRef)):
+        if isinstance(base, VariableRef):
+            base = self.as_expr(base)
+        if isinstance(base, (Ref, SelfObject)):
             slot = f"{getattr(base, 'slot', 'self')}[{self.slot_key(index)}]"
             if slot in self.attributes:
                 return self.attributes[slot]
@@ -236,8 +240,7 @@ class Interpreter:
     _eval_generatorexp = _eval_listcomp
 
     def _eval_dict(self, node: Any, frame: Frame) -> Any:
-        values = [self.eval(v, frame) for v in (*node.keys, *node.values) if v is not None]
-        return replace(self.unknown(node, "dict", values), fresh=not values)
+        return self.tables.literal(node, frame)
 
     def _eval_lambda(self, node: Any, frame: Frame) -> Any:
         return Function(node, frame.module, closure=frame)

@@ -10,7 +10,7 @@ import io
 import itertools
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,6 +56,12 @@ class Module:
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
+    #: imported names that come from a framework through other modules of the project -> its paths
+    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: ambiguous names that nothing but assignments bind -> what each of these assigns
+    alternatives: dict[str, list[Any]] = field(default_factory=dict)
+    #: what a dotted path is in the project's other modules: a definition and its module
+    elsewhere: Callable[[str], tuple[Any, Module] | None] = field(default=lambda path: None, repr=False)
 
     @classmethod
     def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:
@@ -79,6 +85,7 @@ class Module:
         twice, a flag set twice or through ``global``) is none of them: nothing is known of it.
         """
         bound: dict[str, int] = {}
+        values: dict[str, list[Any]] = {}
         for node in _top_level(body):
             if isinstance(node, (gast.Import, gast.ImportFrom)):
                 for name, target in import_bindings(node, self.package):
@@ -97,6 +104,7 @@ class Module:
                 and isinstance(node.targets[0], gast.Name)
             ):
                 self.assigned[node.targets[0].id] = node.value
+                values.setdefault(node.targets[0].id, []).append(node.value)
             for name in _bound_names(node):
                 bound[name] = bound.get(name, 0) + (2 if name in self.imports else 1)
         for node in gast.walk(self.tree):
@@ -105,6 +113,8 @@ class Module:
         for name, count in bound.items():
             if count > 1:
                 self.ambiguous.add(name)
+                if len(values.get(name, ())) == count:
+                    self.alternatives[name] = values[name]
                 for table in (self.imports, self.functions, self.assigned):
                     table.pop(name, None)
 
@@ -132,6 +142,7 @@ class Module:
             return self
         scoped = copy.copy(self)
         scoped.imports = {**self.imports, **found}
+        scoped.behind = {name: paths for name, paths in self.behind.items() if name not in found}
         return scoped
 
     def dotted(self, node: Any) -> tuple[str, ...]:
@@ -141,9 +152,18 @@ class Module:
         while isinstance(node, gast.Attribute):
             parts.append(node.attr)
             node = node.value
-        if not isinstance(node, gast.Name) or node.id not in self.imports:
+        if not isinstance(node, gast.Name):
             return ()
-        return tuple(canonical(".".join([root, *reversed(parts)])) for root in self.imports[node.id])
+        return tuple(canonical(".".join([root, *reversed(parts)])) for root in self.origins(node.id))
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """The dotted paths that an imported name may stand for; empty for any other name."""
+        return self.behind.get(name) or self.imports.get(name, ())
+
+    def values(self, name: str) -> list[Any]:
+        """What a name of the module is assigned, on each of the ways there are; empty for a name
+        that something else binds too."""
+        return [self.assigned[name]] if name in self.assigned else self.alternatives.get(name, [])
 
     # ---------------------------------------------------------------- positions
 

@@ -36,6 +36,8 @@ class VariableWrite:
     sequence: int
     #: the node of the row indices, where only some rows are written
     indices: Any = None
+    #: the old value of the rows, where they are set
+    rows: Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,21 @@ class Run:
     kernel_calls: list[KernelCall] = field(default_factory=list)
     delegations: list[tuple[Any, str]] = field(default_factory=list)
     patched: list[Any] = field(default_factory=list)
-    #: every write to storage in order: its slot and where it stands
+    #: every write to storage, and every attribute that is set, in order: its slot and where it stands
     log: list[tuple[str, Place]] = field(default_factory=list)
+    #: attributes and elements that are set
+    stored: set[str] = field(default_factory=set)
+    #: tests of Python, by key: the slots of the attributes that they ask
+    asked: dict[str, tuple[str, ...]] = field(default_factory=dict)
     written: frozenset[str] = frozenset()
+    #: storage that is written, but that neither gradient nor variable reach: counters, schedules
+    numbers: frozenset[str] = frozenset()
     #: a statement that is not followed: its line and what it is
     unfollowed: tuple[int, str] | None = None
     #: values that a method of the optimizer computed, by key: where it was called
     spellings: dict[str, Origin] = field(default_factory=dict)
+    #: calls that make IndexedSlices, by identity: the nodes of the values and of the row indices
+    slices: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     def written_after(self, slot: str, sequence: int, here: Place) -> bool:
         """Whether ``slot`` may be written, in the same call, after the first ``sequence``

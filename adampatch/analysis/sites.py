@@ -101,6 +101,7 @@ def _sites_of_method(
         run = interpreter.run(function, _arguments(described, function.node, interpreter))
         written = run.written
     facts = Facts(run.state_writes)
+    run.numbers = frozenset(slot for slot in run.written if not facts.feeds(slot))
     found: list[Site] = []
     already = _patched_writes(run)
     beside: str | None = None
@@ -134,6 +135,10 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
         elif role == "G":
             gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
             arguments.append(Each(Items((gradient, interpreter.variable))))
+        elif role == "U":
+            arguments.append(Each(Leaf("grad", Role.GRADIENT, "<gradient>")))
+        elif role == "W":
+            arguments.append(Each(interpreter.variable))
         else:
             interpreter.display[parameter.id] = parameter.id
             arguments.append(Ref(parameter.id, parameter.id, parameter, None))
@@ -164,13 +169,13 @@ def _site_of_write(
     blank = Site(method, write.node.lineno, kind, write.node, write.place)
     sites: list[Site] = []
     try:
-        for ladder in steps_of_new_value(write.new_value, facts):
+        for ladder in steps_of_new_value(write.new_value, facts, write.rows):
             place = replace(write.place, path=(*write.place.path, *ladder.arms))
             sites += _site_of_ladder(
                 replace(blank, place=place), ladder, write, run, facts, family, methods, already
             )
     except NotSeparable as error:
-        if error.code != "AP204" and not _looks_adaptive(write.new_value, facts):
+        if error.code != "AP204" and not looks_adaptive(write.new_value, facts):
             return []
         term = f": {math_text(error.term)[:120]}" if error.term is not None else ""
         return [refused(blank, error.code, error.words + term)]
@@ -232,18 +237,23 @@ def _site_of_step(
         return refused(blank, "AP210", "the step has no expression of its own")
     first: str | None = None
     context: Context = origin.context
+    rows = (write.indices, write.context) if write.indices is not None else None
     while True:
         site = replace(blank, node=node, line=node.lineno)
         if id(node) in already:
             return replace(site, status="already")
         try:
-            return _emitted(site, run, write, context, separation, family, methods)
+            return _emitted(site, run, write, context, separation, family, methods, rows)
         except Refusal as refusal:
             first = first or refusal.reason
         # handed to a helper as an argument: the step may be nameable where it was written
-        if not isinstance(node, gast.Name) or node.id not in context.arguments:
+        if isinstance(node, gast.Name) and node.id in context.arguments:
+            node, context = context.arguments[node.id]
+        elif id(node) in run.slices and rows is None:
+            node, indices = run.slices[id(node)]
+            rows = (indices, context)
+        else:
             return replace(site, reason=first)
-        node, context = context.arguments[node.id]
 
 
 def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
@@ -255,7 +265,7 @@ def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
     return None
 
 
-def _looks_adaptive(value: Expr, facts: Facts) -> bool:
+def looks_adaptive(value: Expr, facts: Facts) -> bool:
     """Whether something that may be a second moment scales the step: enough to be Adam-like,
     so that a step that does not separate is refused by name and not passed over."""
     for node in value.walk():
@@ -295,7 +305,10 @@ def _emitted(
     separation: Separation,
     family: str,
     methods: Mapping[str, Function],
+    rows: tuple[Any, Context] | None,
 ) -> Site:
+    """The site with its parts. ``rows``: the node of the row indices that are written, if only some are,
+    and where it stands."""
     line = site.line
     if context.self_name is None:
         raise Refusal("AP211", "the step is in a function that does not know the optimizer", line)
@@ -306,7 +319,7 @@ def _emitted(
         run,
         write,
         context,
-        reread=family in ("keras2", "keras3", "v2"),
+        reread=family in ("keras2", "keras3", "v2", "sonnet"),
         counted=family in ("keras2", "v2"),
     )
     parts: dict[str, str | None] = {}
@@ -334,12 +347,23 @@ def _emitted(
             ) from error
         if not same:
             raise Refusal("AP214", f"the {part}, written out, is not what was separated: {text[:80]}", line)
-    if write.indices is not None:
-        if context.function is not write.context.function:
+    if rows is not None:
+        indices = _handed_over(*rows, context)
+        if indices is None:
             raise Refusal("AP213", "the rows that are written have no name where the step is", line)
-        parts["indices"] = "lambda: " + write.context.module.normal_text(write.indices)
+        parts["indices"] = "lambda: " + context.module.normal_text(indices)
     parts = {part: text and context.module.in_its_quotes(text) for part, text in parts.items()}
     return replace(site, status="patchable", parts=parts, self_name=context.self_name, variable=variable)
+
+
+def _handed_over(node: Any, there: Context, here: Context) -> Any:
+    """What ``here``, a caller, has in the place of ``node``, which stands in a function that it calls:
+    the argument that was handed over. None when the function made it itself."""
+    while there.function is not here.function:
+        if not isinstance(node, gast.Name) or node.id not in there.arguments:
+            return None
+        node, there = there.arguments[node.id]
+    return node
 
 
 def _site_of_kernel(method: str, call: KernelCall, facts: Facts, already: set[int]) -> Site:

@@ -115,6 +115,8 @@ class Statements:
 
     def _store(self, slot: str, value: Any, node: Any) -> None:
         it = self.interpreter
+        it.run_.log.append((slot, self.place()))
+        it.run_.stored.add(slot)
         held = {s: v for s, v in it.attributes.items() if not s.startswith((f"{slot}[", f"{slot}."))}
         if not fresh(value):
             it.attributes = {**held, slot: value}

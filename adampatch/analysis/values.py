@@ -105,9 +105,10 @@ class SuperObject:
 
 @dataclass(frozen=True, eq=False)
 class Slices:
-    """IndexedSlices: values pass through, indices do not matter."""
+    """IndexedSlices: values pass through, indices matter where rows are set."""
 
     values: Any
+    indices: Any = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@ Reads files, never imports or runs them; changes nothing."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,8 +12,9 @@ from typing import Any
 
 import gast
 
+from adampatch.analysis.catalog import UPDATE_METHODS
 from adampatch.analysis.classes import ClassReport, Hierarchy, disputed, reports
-from adampatch.analysis.exports import Exports
+from adampatch.analysis.exports import Exports, dotted_names, modules_imported
 from adampatch.analysis.module import Module, imported_paths
 from adampatch.analysis.uses import Use, uses
 from adampatch.errors import internal_error
@@ -41,13 +43,15 @@ class FileScan:
 @dataclass
 class Scan:
     """A project's inventory. ``skipped``: (path, reason) of files that were left out though
-    they may matter; ``unreadable``: those of them that mention Adam and could not be read."""
+    they may matter; ``unreadable``: those of them that mention Adam and could not be read.
+    ``helpers``: files that mention nothing of interest, but that optimizers call functions of."""
 
     root: Path
     seen: int
     files: list[FileScan]
     skipped: list[tuple[str, str]]
     unreadable: list[str]
+    helpers: list[Module] = field(default_factory=list)
 
     @property
     def refused(self) -> int:
@@ -70,6 +74,7 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
         if not read:
             break
         result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
+        _read_helpers(result, read, todo)
         _look_into(read, result, adaptive)
         # a file that uses or subclasses a project's own optimizer need not mention Adam
         names = frozenset(c.name.encode() for f in read for c in f.classes if c.status != "not_adam")
@@ -85,7 +90,11 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
 def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: Collection[int] = ()) -> None:
     # other files cannot import from a notebook
     importable = [f.module for f in result.files if not f.source.is_notebook]
-    hierarchy, exports = Hierarchy(importable, apart), Exports(importable)
+    exports = Exports(importable)
+    called = Exports([*importable, *result.helpers]) if result.helpers else exports
+    hierarchy = Hierarchy(importable, apart, called)
+    for module in [*(f.module for f in result.files), *result.helpers]:
+        called.settle(module)
     for file in files:
         try:
             _fill(file, hierarchy, exports, adaptive)
@@ -139,6 +148,29 @@ def _read(
                 if of_interest(cell.text.encode("utf-8", "replace")):
                     skip(source, f"cell {cell.number} does not parse as Python 3: {_where(cell.code.error)}")
     return files, others
+
+
+def _read_helpers(result: Scan, files: Iterable[FileScan], sources: Iterable[Source]) -> None:
+    """Parses those of the sources that updates in ``files`` may call functions of: what the files
+    import, and what that imports."""
+    updating = [f.module for f in files if any(name in f.text.text for name in UPDATE_METHODS)]
+    for _ in range(2):
+        wanted = {path for module in updating for path in modules_imported(module)}
+        parts = {path.rpartition(".")[2] for path in wanted}
+        known = {module.path for module in result.helpers}
+        updating = []
+        for source in sources:
+            path = source.path.with_suffix("")
+            name = path.parent.name if path.name == "__init__" else path.name
+            if name not in parts or source.relative in known or source.is_notebook:
+                continue
+            package = _package(result.root, source)
+            if not wanted & dotted_names(source.relative, package, anywhere=True):
+                continue
+            with contextlib.suppress(OSError, Unreadable, SyntaxError):  # then nothing is known of it
+                text = _text(source, source.path.read_bytes())
+                updating.append(Module.parse(text.text, source.relative, package))
+        result.helpers += updating
 
 
 def _text(source: Source, data: bytes) -> SourceText | Notebook:

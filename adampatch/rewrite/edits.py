@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from adampatch.analysis.classes import ClassReport
-from adampatch.analysis.module import Module, unwrapped
+from adampatch.analysis.classes import ClassReport, is_wrapped
+from adampatch.analysis.module import Module
 from adampatch.analysis.sites import Site
 from adampatch.analysis.uses import Use
 
@@ -46,6 +46,8 @@ def plan(module: Module, reports: Iterable[ClassReport], uses: Iterable[Use], im
     def add(edit: Edit) -> None:
         found[edit.kind, edit.start, edit.end] = edit
 
+    uses = list(uses)
+    wrapped = {id(use.node) for use in uses if use.status == "patchable"}
     for report in reports:
         patchable = [s for s in report.sites if s.status == "patchable"]
         for site in patchable:
@@ -55,7 +57,7 @@ def plan(module: Module, reports: Iterable[ClassReport], uses: Iterable[Use], im
             add(Edit("observed", start, start))
         if report.status in ("inherited", "patchable", "partial", "already"):
             for base in report.wrapped_bases:
-                if unwrapped(base) is base:
+                if not is_wrapped(module, base, wrapped):
                     add(Edit("patched", *_position(module, base)))
     for use in uses:
         if use.status == "patchable":

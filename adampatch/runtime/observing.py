@@ -10,7 +10,8 @@ from adampatch.runtime.lazy import tf
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
 # `_backend_update_step` inside `cond` when it accumulates gradients, so the flush hangs there.
-ENDS = ("_backend_update_step", "apply_gradients")
+# Sonnet's optimizers have `apply` alone, with lists of gradients and of variables.
+ENDS = ("_backend_update_step", "apply_gradients", "apply")
 
 
 def observed_class(binding, cls):

@@ -303,18 +303,36 @@ def test_other_refusals() -> None:
 def test_kernels_separate(name: str) -> None:
     kernel = KERNELS[name]
     leaves = {p: read(p) for p in kernel.parameters if p not in ("use_locking", "use_nesterov", "name")}
-    leaves |= {"grad": G, "var": W}
+    leaves |= {"grad": G, "var": W, "delta": G}
     states, update = kernel.expand(leaves)
     facts = Facts([StateWrite(s, value) for s, value in states.items()])
     found = separate(update, facts)
-    assert found.kind == "adam"
-    assert math_text(found.direction, {v.key: s for s, v in states.items()}) == "m"
+    assert found.kind == ("adam" if kernel.adaptive else "plain")
+    if kernel.adaptive:
+        assert math_text(found.direction, {v.key: s for s, v in states.items()}) == "m"
+
+
+@pytest.mark.parametrize("name", [n for n, kernel in KERNELS.items() if kernel.states == ("accum",)])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_kernels_go_down_the_gradient(name: str, nesterov: bool) -> None:
+    given = {"var": 1.0, "accum": 0.5, "lr": 0.1, "grad": 2.0, "momentum": 0.9, "indices": 0.0}
+    flag = Const(nesterov)
+    leaves = {p: read(p) for p in given}
+    states, update = KERNELS[name].expand({**leaves, "use_nesterov": flag})
+    accum, step = (float(evaluate(e, lambda leaf: given[leaf.name])) for e in (states["accum"], update))
+    if "keras" in name:
+        assert accum == pytest.approx(0.9 * 0.5 - 0.1 * 2.0)
+        assert step == pytest.approx(-(accum * 0.9 - 0.1 * 2.0) if nesterov else -accum)
+    else:
+        assert accum == pytest.approx(0.9 * 0.5 + 2.0)
+        assert step == pytest.approx(0.1 * (2.0 + accum * 0.9) if nesterov else 0.1 * accum)
 
 
 def test_kernels_go_by_all_their_names() -> None:
     for name in ("resource_apply_adam", "ResourceApplyAdam", "ApplyAdam", "apply_ada_max"):
         assert kernel_named(name) is not None
-    assert kernel_named("resource_apply_keras_momentum") is None
+    assert kernel_named("resource_apply_keras_momentum") is not None
+    assert kernel_named("resource_apply_rms_prop") is None
 
 
 # ------------------------------------------------------------------- properties

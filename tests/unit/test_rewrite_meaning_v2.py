@@ -24,6 +24,9 @@ class Rows(Variable):
     handle = property(lambda self: self)
     ref = lambda self: id(self)  # noqa: E731
 
+    def __getitem__(self, i):
+        return self.now[i]
+
     def assign(self, x, use_locking=False):
         return super().assign(x)
 
