@@ -43,9 +43,10 @@ def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Ladder, ...]:
     found: dict[tuple[str, int, int], Ladder] = {}
     for ladder in _ladders(new_value, facts):
         smallest = ladder.steps[0]
-        # one expression in both arms is one step, taken in either case
+        # one expression in both arms of a branch is one step, taken in either case
         place = (smallest.update.key, id(smallest.parent), smallest.index)
-        found[place] = ladder if place not in found else Ladder(ladder.steps)
+        known = found.get(place, ladder)
+        found[place] = Ladder(ladder.steps, tuple(arm for arm in known.arms if arm in ladder.arms))
     if not found:
         raise NotSeparable("AP208", "the variable is set, not stepped from its old value", new_value)
     return tuple(found.values())
@@ -95,7 +96,7 @@ def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int
 
 def _passed_through(node: Op, fed: list[bool], facts: Facts) -> int | None:
     """The operand that is the new value before something was done to it; None: there is none."""
-    if node.name in ("identity", "cast", "reshape"):
+    if node.name in ("identity", "cast", "reshape", "constraint"):
         return 0
     if node.name in ("mul", "div"):
         odd = [i for i, a in enumerate(node.args) if fed[i] and facts.parity(a) is Parity.ODD]

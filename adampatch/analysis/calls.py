@@ -11,6 +11,7 @@ from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
 from adampatch.algebra.kernels import Kernel, kernel_named
 from adampatch.analysis import catalog
 from adampatch.analysis.run import KernelCall, VariableWrite
+from adampatch.analysis.symbolic import Symbolic
 from adampatch.analysis.values import (
     Dotted,
     Each,
@@ -39,6 +40,7 @@ class Calls:
 
     def __init__(self, interpreter: Interpreter) -> None:
         self.interpreter = interpreter
+        self.symbolic = Symbolic(interpreter, self)
         #: slots of unknown calls that were handed the variable or a tensor -> those
         self.tainted: dict[str, tuple[Expr, ...]] = {}
 
@@ -74,7 +76,10 @@ class Calls:
         if isinstance(callee, gast.Attribute):
             base = it.eval(callee.value, frame)
             if isinstance(base, SuperObject):
-                return self._super_call(node, callee.attr)
+                return self._super_call(node, callee.attr, frame)
+            known = self.symbolic.method(base, node, frame)
+            if known is not None:
+                return known
             stock = isinstance(base, SelfObject) and callee.attr not in it.methods
             if stock and callee.attr in catalog.WRITE_METHODS:
                 return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
@@ -90,9 +95,11 @@ class Calls:
             value = it.eval(callee, frame)
         if isinstance(value, Function):
             inlined = it.inlining.call(value, node, frame)
-            return self._unknown_call(node, frame) if inlined is None else inlined
+            return self.unknown_call(node, frame) if inlined is None else inlined
         if isinstance(value, Dotted):
             return self._framework(value, node, frame)
+        if isinstance(value, Ref) and self.symbolic.is_constraint(value, node):
+            return self.symbolic.constrained(node, frame)
         if (
             isinstance(value, Ref)
             and value.slot.startswith("self.")
@@ -102,12 +109,14 @@ class Calls:
             return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
         if isinstance(callee, gast.Name) and isinstance(value, Ref) and self._is_builtin(callee.id, frame):
             return self._builtin(callee.id, node, frame)
-        return self._unknown_call(node, frame)
+        return self.unknown_call(node, frame)
 
     def _is_builtin(self, name: str, frame: Frame) -> bool:
         return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
 
-    def _super_call(self, node: Any, method: str) -> Any:
+    def _super_call(self, node: Any, method: str, frame: Frame) -> Any:
+        if method in catalog.GRADIENT_CALLS:
+            return self.symbolic.gradients(node, frame)
         self.interpreter.run_.delegations.append((node, method))
         return self.interpreter.unknown(node, f"super().{method}")
 
@@ -126,7 +135,7 @@ class Calls:
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
         if name in operations and len(args) == operations[name][1] and not node.keywords:
             return self._operation(operations[name][0], args, list(node.args), node, frame)
-        return self._unknown_call(node, frame)
+        return self.unknown_call(node, frame)
 
     # ----------------------------------------------------------- framework calls
 
@@ -135,8 +144,13 @@ class Calls:
         path, last = value.paths[0], catalog.function_name(value.paths[0])
         if "_adampatch" in path.split("."):
             return self._patched(last, node, frame)
+        if path.rpartition(".")[0] in catalog.BUILTIN_MODULES:
+            return self._builtin(last, node, frame)
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
-            return self._unknown_call(node, frame)
+            return self.unknown_call(node, frame)
+        known = self.symbolic.function(path, node, frame)
+        if known is not None:
+            return known
         kernel = kernel_named(last)
         if kernel is not None:
             return self._kernel(kernel, node, frame)
@@ -145,26 +159,26 @@ class Calls:
         writes = last in catalog.WRITE_FUNCTIONS
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
-            return self._unknown_call(node, frame) if sequence is None else sequence
-        nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
+            return self.unknown_call(node, frame) if sequence is None else sequence
+        nodes = self.operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
-            return self._unknown_call(node, frame)
+            return self.unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
             return Slices(args[0])
         if last == "Variable":
-            return self._new_variable(args, node, frame)
+            return self.new_variable(args, node, frame)
         if last == "clip_by_global_norm":
             clipped = it.sequences.clipped(args, node)
             if clipped is not None:
                 return clipped
         if writes and len(args) >= 2 and isinstance(args[0], _STORAGE):
             how = catalog.WRITE_FUNCTIONS[last]
-            return self._write_operands(args[0], how, args[1:], nodes[1:], node, frame)
+            return self.write_operands(args[0], how, args[1:], nodes[1:], node, frame)
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
-            return self._conditional(args, node, frame)
+            return self._conditional(args, nodes, node, frame)
         row = catalog.FUNCTIONS.get(last)
         if row is not None and len(args) >= row[1]:
             label = catalog.COMPARISONS.get(last) or self._variant(node, frame)
@@ -172,18 +186,18 @@ class Calls:
             if max(places) < len(args):
                 operands, written = [args[i] for i in places], [nodes[i] for i in places]
                 return self._operation(row[0], operands, written, node, frame, label)
-        return self._unknown_call(node, frame)
+        return self.unknown_call(node, frame)
 
-    def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
+    def new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
         """Storage that was not there before; what it is set to first is a write like others."""
         it = self.interpreter
-        slot = f"<new:{id(node)}>"
+        slot = f"<new:{id(node)}:{it.inlining.path()}>"
         first = it.as_expr(args[0]) if args else None
         if first is not None:
             it.run_.state_writes.append(StateWrite(slot, first))
         return Ref(slot, "variable", node, it.context(frame), pure=False, fresh=True, initial=first)
 
-    def _arguments(self, node: Any, frame: Frame) -> list[Any]:
+    def arguments(self, node: Any, frame: Frame) -> list[Any]:
         """All arguments, in the order written; for calls of which nothing else is known."""
         it = self.interpreter
         nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
@@ -194,7 +208,7 @@ class Calls:
         given = [k for k in node.keywords if k.arg in catalog.VARIANT_KEYWORDS]
         return ", ".join(f"{k.arg}={frame.module.normal_text(k.value)}" for k in given)
 
-    def _operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
+    def operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
         """The nodes of the operands in the operation's own order; None when that cannot be
         told. ``names``: what each position is called."""
         if any(isinstance(a, gast.Starred) for a in node.args):
@@ -220,10 +234,12 @@ class Calls:
         origin = Origin(node, tuple(nodes), it.context(frame))
         return Op(name, tuple(it.as_expr(a) for a in args), label=label, origin=origin)
 
-    def _conditional(self, args: list[Any], node: Any, frame: Frame) -> Any:
+    def _conditional(self, args: list[Any], nodes: list[Any], node: Any, frame: Frame) -> Any:
         """``tf.cond(p, f, g)``, ``K.switch(p, a, b)``: a select whose arms may be functions."""
         it = self.interpreter
         condition = it.as_expr(args[0])
+        if not any(isinstance(arm, Function) for arm in args[1:3]):
+            return self._operation("select", args[:3], nodes[:3], node, frame)
         arms = []
         for arm in args[1:3]:
             arms.append(it.inlining.enter(arm, [], {}, node) if isinstance(arm, Function) else arm)
@@ -233,9 +249,9 @@ class Calls:
             origin=Origin(node, (), it.context(frame), fixed=True),
         )
 
-    def _unknown_call(self, node: Any, frame: Frame) -> Any:
+    def unknown_call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
-        args = self._arguments(node, frame)
+        args = self.arguments(node, frame)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
         text = frame.module.segment(node.func)
         keys = [it.slot_key(a) for a in args]
@@ -275,15 +291,15 @@ class Calls:
         first argument, as in ``self.assign(target, value)``."""
         it = self.interpreter
         names = catalog.WRITE_KEYWORDS if target is None else catalog.WRITE_KEYWORDS[1:]
-        nodes = self._operands(node, names)
+        nodes = self.operands(node, names)
         if not nodes:
             return self._untold_write(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if target is None:
             target, args, nodes = args[0], args[1:], nodes[1:]
-        return self._write_operands(target, how, args, nodes, node, frame)
+        return self.write_operands(target, how, args, nodes, node, frame)
 
-    def _write_operands(
+    def write_operands(
         self, target: Any, how: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame
     ) -> Any:
         """``args``: the value, or for a scatter (indices, values) or one IndexedSlices."""
@@ -294,7 +310,7 @@ class Calls:
 
     def _untold_write(self, node: Any, frame: Frame) -> Any:
         self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
-        return self._unknown_call(node, frame)
+        return self.unknown_call(node, frame)
 
     def _write(
         self,

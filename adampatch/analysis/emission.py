@@ -75,7 +75,7 @@ class Emitter:
         here = self.context.module
         with _followed(node):
             module = Module.parse(text + "\n", here.path, here.package)
-        for table in ("imports", "functions", "classes", "assigned", "ambiguous"):
+        for table in ("imports", "behind", "functions", "classes", "assigned", "ambiguous"):
             setattr(module, table, getattr(here, table))
         interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
@@ -286,7 +286,7 @@ class Emitter:
             return True
         if name in here.ambiguous or name in there.ambiguous or name not in {*here.bound(), *there.bound()}:
             return hasattr(builtins, name)
-        return name in here.imports and here.imports[name] == there.imports.get(name)
+        return name in here.imports and here.origins(name) == there.origins(name)
 
 
 @contextlib.contextmanager

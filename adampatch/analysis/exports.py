@@ -49,18 +49,33 @@ class Exports:
             name in self._imported and self._module(name, module) is module for name in _dotted(module)
         )
 
-    def resolve(self, path: str, asking: Module, steps: int = _MAX_STEPS) -> tuple[str, ...]:
-        """The paths that a dotted path stands for, through what the project's modules import."""
+    def settle(self, module: Module) -> None:
+        """Tells a module which of its imports from the project come from a framework in the end."""
+        for name, paths in module.imports.items():
+            found = [p for path in paths for p in self.resolve(path, module, assigned=True)]
+            known = all(p.split(".")[0] in catalog.FRAMEWORK_ROOTS for p in found)
+            if known and tuple(found) != paths:
+                module.behind[name] = tuple(dict.fromkeys(found))
+
+    def resolve(
+        self, path: str, asking: Module, steps: int = _MAX_STEPS, *, assigned: bool = False
+    ) -> tuple[str, ...]:
+        """The paths that a dotted path stands for, through what the project's modules import.
+        ``assigned``: also through what they name anew, but for stock classes: such a name is a use."""
         for head in sorted(_prefixes(path)[:-1], key=len, reverse=True):
             module = self._module(head, asking)
             if module is None or module is asking:
                 continue
             name, _, rest = path[len(head) + 1 :].partition(".")
             found = module.imports.get(name)
+            if not found and assigned and name in module.assigned:
+                found = module.dotted(module.assigned[name])
+                found = () if any(p in catalog.STOCK_OPTIMIZERS for p in found) else found
             if not found or not steps:
                 return (path,)
             behind = [canonical(f"{known}.{rest}" if rest else known) for known in found]
-            return tuple(p for known in behind for p in self.resolve(known, module, steps - 1))
+            onward = (self.resolve(known, module, steps - 1, assigned=assigned) for known in behind)
+            return tuple(p for paths in onward for p in paths)
         return (path,)
 
     def _module(self, name: str, asking: Module) -> Module | None:

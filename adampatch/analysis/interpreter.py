@@ -92,7 +92,7 @@ class Interpreter:
         """A name of a module: an import, a function, a literal, or unknown."""
         name = node.id
         if name in module.imports:
-            return Dotted(module.imports[name])
+            return Dotted(module.origins(name))
         if name in module.functions:
             return Function(module.functions[name], module)
         assigned = module.assigned.get(name)
@@ -342,6 +342,8 @@ class Interpreter:
             return a
         if isinstance(a, Ref) and isinstance(b, Ref) and a.slot == b.slot:
             return a
+        if isinstance(a, Each) and isinstance(b, Each):
+            return Each(self.joined(condition, a.item, b.item))
         if isinstance(a, Expr) and isinstance(b, Expr) and not is_none(a) and not is_none(b):
             return Op("branch", (condition, a, b), origin=origin)
         if (isinstance(a, Expr) or isinstance(b, Expr)) and not (is_none(a) or is_none(b)):

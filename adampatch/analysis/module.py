@@ -56,6 +56,8 @@ class Module:
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
+    #: imported names that come from a framework through other modules of the project -> its paths
+    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:
@@ -132,6 +134,7 @@ class Module:
             return self
         scoped = copy.copy(self)
         scoped.imports = {**self.imports, **found}
+        scoped.behind = {name: paths for name, paths in self.behind.items() if name not in found}
         return scoped
 
     def dotted(self, node: Any) -> tuple[str, ...]:
@@ -141,9 +144,13 @@ class Module:
         while isinstance(node, gast.Attribute):
             parts.append(node.attr)
             node = node.value
-        if not isinstance(node, gast.Name) or node.id not in self.imports:
+        if not isinstance(node, gast.Name):
             return ()
-        return tuple(canonical(".".join([root, *reversed(parts)])) for root in self.imports[node.id])
+        return tuple(canonical(".".join([root, *reversed(parts)])) for root in self.origins(node.id))
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        """The dotted paths that an imported name may stand for; empty for any other name."""
+        return self.behind.get(name) or self.imports.get(name, ())
 
     # ---------------------------------------------------------------- positions
 

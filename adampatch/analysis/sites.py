@@ -18,6 +18,7 @@ from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
+from adampatch.analysis.symbolic import CONSTRAINTS
 from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef
 
 
@@ -122,8 +123,11 @@ def _sites_of_method(
 
 def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter) -> list[Any]:
     parameters = [*function.args.posonlyargs, *function.args.args][1:]
+    roles = described.roles.ljust(len(parameters), ".")
+    named = dict(described.named)
     arguments: list[Any] = []
-    for parameter, role in zip(parameters, described.roles.ljust(len(parameters), "."), strict=False):
+    for parameter, placed in zip(parameters, roles, strict=False):
+        role = named.get(parameter.id, placed)
         if role == "i":
             arguments.append(Ref(parameter.id, parameter.id, parameter, None, present=True))
         elif role == "g":
@@ -134,6 +138,10 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
         elif role == "G":
             gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
             arguments.append(Each(Items((gradient, interpreter.variable))))
+        elif role == "W":
+            arguments.append(Each(interpreter.variable))
+        elif role == "c":
+            arguments.append(Ref(CONSTRAINTS, parameter.id, parameter, None))
         else:
             interpreter.display[parameter.id] = parameter.id
             arguments.append(Ref(parameter.id, parameter.id, parameter, None))

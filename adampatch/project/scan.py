@@ -86,6 +86,8 @@ def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: C
     # other files cannot import from a notebook
     importable = [f.module for f in result.files if not f.source.is_notebook]
     hierarchy, exports = Hierarchy(importable, apart), Exports(importable)
+    for file in result.files:
+        exports.settle(file.module)
     for file in files:
         try:
             _fill(file, hierarchy, exports, adaptive)
