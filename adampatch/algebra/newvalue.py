@@ -46,7 +46,8 @@ def steps_of_new_value(new_value: Expr, facts: Facts) -> tuple[Ladder, ...]:
         # one expression in both arms of a branch is one step, taken in either case
         place = (smallest.update.key, id(smallest.parent), smallest.index)
         known = found.get(place, ladder)
-        found[place] = Ladder(ladder.steps, tuple(arm for arm in known.arms if arm in ladder.arms))
+        steps = known.steps if known.steps[0].decay is not None else ladder.steps
+        found[place] = Ladder(steps, tuple(arm for arm in known.arms if arm in ladder.arms))
     if not found:
         raise NotSeparable("AP208", "the variable is set, not stepped from its old value", new_value)
     return tuple(found.values())

@@ -96,8 +96,8 @@ class Statements:
 
     def assign(self, target: Any, value: Any, frame: Frame) -> None:
         if isinstance(target, gast.Name):
+            self.interpreter.show_as(value, target.id)
             if isinstance(value, Ref):
-                self.interpreter.display.setdefault(value.slot, target.id)
                 self.interpreter.named |= {value.slot}
             frame.bind(target.id, value)
         elif isinstance(target, (gast.Tuple, gast.List)):

@@ -113,7 +113,10 @@ def step(binding, optimizer, variable, update, rate, direction, decay, alpha, in
             offset = None if decay is None else decay()
             if offset is not None:
                 part = part + tf.convert_to_tensor(offset, values.dtype)
+            known = values.shape
             values = worlds.where(bounded[1], part, values)
+            if values.shape.rank is None:  # the arms of a condition on tensors had different shapes
+                values.set_shape(known)
         update = values
         if isinstance(stock, tf.IndexedSlices):
             update = tf.IndexedSlices(values, stock.indices, stock.dense_shape)
@@ -145,8 +148,11 @@ def _publish_step(site, update, rate, alpha, bounded, rows):
         clamped = None if bounded is None else bounded[1]
         scalar = None if alpha is None else tf.convert_to_tensor(alpha())
         shown = update
-        if rows is not None:
-            shape = worlds.shape_of(site.variable)
+        shape = worlds.shape_of(site.variable)
+        if rows is None and shape is not None:
+            effective = sampling.spread(effective, shape)
+            clamped = None if clamped is None else sampling.spread(clamped, shape)
+        elif rows is not None:
             effective = sampling.placed(effective, rows, shape, np.nan)
             shown = sampling.placed(update, rows, shape, 0)
             clamped = None if clamped is None else sampling.placed(clamped, rows, shape, False)
