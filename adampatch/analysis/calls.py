@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _STORAGE = (Ref, VariableRef, Either)
 _READS = frozenset({"value", "read_value", "initialized_value", "numpy", "_ref"})
-_CONDITIONALS = frozenset({"cond", "switch", "smart_cond", "in_train_phase"})
+_CONDITIONALS = frozenset({"cond", "switch", "smart_cond"})
 
 
 class Calls:
@@ -95,7 +95,9 @@ class Calls:
             value = it.eval(callee, frame)
         if isinstance(value, Function):
             inlined = it.inlining.call(value, node, frame)
-            return self.unknown_call(node, frame) if inlined is None else inlined
+            return self._unknown_call(node, frame) if inlined is None else inlined
+        if isinstance(value, Dotted) and value.paths[0].rpartition(".")[0] in catalog.BUILTIN_MODULES:
+            return self._builtin(value.last, node, frame)
         if isinstance(value, Dotted):
             return self._framework(value, node, frame)
         if isinstance(value, Ref) and self.symbolic.is_constraint(value, node):
@@ -109,7 +111,7 @@ class Calls:
             return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
         if isinstance(callee, gast.Name) and isinstance(value, Ref) and self._is_builtin(callee.id, frame):
             return self._builtin(callee.id, node, frame)
-        return self.unknown_call(node, frame)
+        return self._unknown_call(node, frame)
 
     def _is_builtin(self, name: str, frame: Frame) -> bool:
         return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
@@ -135,7 +137,7 @@ class Calls:
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
         if name in operations and len(args) == operations[name][1] and not node.keywords:
             return self._operation(operations[name][0], args, list(node.args), node, frame)
-        return self.unknown_call(node, frame)
+        return self._unknown_call(node, frame)
 
     # ----------------------------------------------------------- framework calls
 
@@ -144,30 +146,28 @@ class Calls:
         path, last = value.paths[0], catalog.function_name(value.paths[0])
         if "_adampatch" in path.split("."):
             return self._patched(last, node, frame)
-        if path.rpartition(".")[0] in catalog.BUILTIN_MODULES:
-            return self._builtin(last, node, frame)
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
-            return self.unknown_call(node, frame)
-        known = self.symbolic.function(path, node, frame)
-        if known is not None:
-            return known
+            return self._unknown_call(node, frame)
         kernel = kernel_named(last)
         if kernel is not None:
             return self._kernel(kernel, node, frame)
         if last in catalog.TYPE_PREDICATES:
             return it.conditions.predicate(node, [], frame)
+        known = self.symbolic.function(path, node, frame)
+        if known is not None:
+            return known
         writes = last in catalog.WRITE_FUNCTIONS
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
-            return self.unknown_call(node, frame) if sequence is None else sequence
+            return self._unknown_call(node, frame) if sequence is None else sequence
         nodes = self.operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
-            return self.unknown_call(node, frame)
+            return self._unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
             return Slices(args[0])
         if last == "Variable":
-            return self.new_variable(args, node, frame)
+            return self._new_variable(args, node, frame)
         if last == "clip_by_global_norm":
             clipped = it.sequences.clipped(args, node)
             if clipped is not None:
@@ -178,7 +178,9 @@ class Calls:
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
-            return self._conditional(args, nodes, node, frame)
+            if last == "switch" and not any(isinstance(arm, Function) for arm in args[1:3]):
+                return self._operation("select", args[:3], nodes[:3], node, frame)
+            return self._conditional(args, node, frame)
         row = catalog.FUNCTIONS.get(last)
         if row is not None and len(args) >= row[1]:
             label = catalog.COMPARISONS.get(last) or self._variant(node, frame)
@@ -186,9 +188,9 @@ class Calls:
             if max(places) < len(args):
                 operands, written = [args[i] for i in places], [nodes[i] for i in places]
                 return self._operation(row[0], operands, written, node, frame, label)
-        return self.unknown_call(node, frame)
+        return self._unknown_call(node, frame)
 
-    def new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
+    def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
         """Storage that was not there before; what it is set to first is a write like others."""
         it = self.interpreter
         slot = f"<new:{id(node)}:{it.inlining.path()}>"
@@ -234,12 +236,10 @@ class Calls:
         origin = Origin(node, tuple(nodes), it.context(frame))
         return Op(name, tuple(it.as_expr(a) for a in args), label=label, origin=origin)
 
-    def _conditional(self, args: list[Any], nodes: list[Any], node: Any, frame: Frame) -> Any:
+    def _conditional(self, args: list[Any], node: Any, frame: Frame) -> Any:
         """``tf.cond(p, f, g)``, ``K.switch(p, a, b)``: a select whose arms may be functions."""
         it = self.interpreter
         condition = it.as_expr(args[0])
-        if not any(isinstance(arm, Function) for arm in args[1:3]):
-            return self._operation("select", args[:3], nodes[:3], node, frame)
         arms = []
         for arm in args[1:3]:
             arms.append(it.inlining.enter(arm, [], {}, node) if isinstance(arm, Function) else arm)
@@ -249,7 +249,7 @@ class Calls:
             origin=Origin(node, (), it.context(frame), fixed=True),
         )
 
-    def unknown_call(self, node: Any, frame: Frame) -> Any:
+    def _unknown_call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         args = self.arguments(node, frame)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
@@ -310,7 +310,7 @@ class Calls:
 
     def _untold_write(self, node: Any, frame: Frame) -> Any:
         self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
-        return self.unknown_call(node, frame)
+        return self._unknown_call(node, frame)
 
     def _write(
         self,

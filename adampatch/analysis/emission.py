@@ -75,8 +75,9 @@ class Emitter:
         here = self.context.module
         with _followed(node):
             module = Module.parse(text + "\n", here.path, here.package)
-        for table in ("imports", "behind", "functions", "classes", "assigned", "ambiguous"):
+        for table in ("imports", "functions", "classes", "assigned", "ambiguous"):
             setattr(module, table, getattr(here, table))
+        module.behind = here.behind
         interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
         interpreter.attributes = self.context.attributes

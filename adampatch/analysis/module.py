@@ -52,12 +52,12 @@ class Module:
     tree: Any
     package: str = ""
     imports: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: imported names that come from a framework through other modules of the project -> its paths
+    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
-    #: imported names that come from a framework through other modules of the project -> its paths
-    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:

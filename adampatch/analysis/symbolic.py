@@ -52,7 +52,7 @@ class Symbolic:
             return self.gradients(node, frame)
         if last in catalog.BACKEND_STORAGE and path.split(".")[-2] == "backend":
             args = self.calls.arguments(node, frame)
-            return self.calls.new_variable(args if catalog.BACKEND_STORAGE[last] else [], node, frame)
+            return self.calls._new_variable(args if catalog.BACKEND_STORAGE[last] else [], node, frame)
         if last in catalog.AVERAGING_FUNCTIONS:
             return self._averaged(node, frame)
         if last in catalog.SCALING_FUNCTIONS and node.args:
