@@ -258,6 +258,10 @@ class Facts:
                 return self.odd_part_without_parity(child)
         return node
 
+    def feeds(self, slot: str) -> bool:
+        """Whether gradient or variable reach a slot."""
+        return slot in self._state_parity
+
     def state_values(self, slot: str) -> list[Expr]:
         """All values written to a slot."""
         return [w.value for w in self.writes if w.slot == slot]

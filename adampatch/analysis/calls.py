@@ -58,15 +58,13 @@ class Calls:
         if isinstance(value, Const):
             return False
         if isinstance(value, Ref):
-            return value.slot in self.interpreter.written or value.slot in self.tainted
+            return value.slot in self.interpreter.models or value.slot in self.tainted
         if isinstance(value, Either):
             return self.is_models(value.first) or self.is_models(value.second)
         return not isinstance(value, Expr) or any(self._model_value(n) for n in value.walk())
 
     def _model_value(self, node: Expr) -> bool:
-        return isinstance(node, Leaf) and (
-            node.role is not Role.READ or node.slot in self.interpreter.written
-        )
+        return isinstance(node, Leaf) and (node.role is not Role.READ or node.slot in self.interpreter.models)
 
     # ------------------------------------------------------------------ dispatch
 

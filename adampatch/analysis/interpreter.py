@@ -41,11 +41,18 @@ from adampatch.analysis.values import (
 
 class Interpreter:
     """Runs one method of one class. ``methods`` are those of the class along the project's
-    own hierarchy; what is not there belongs to a base outside of it."""
+    own hierarchy; what is not there belongs to a base outside of it. ``written``: the storage
+    that the method writes, ``numbers``: that of it which neither gradient nor variable reach."""
 
-    def __init__(self, methods: Mapping[str, Function], written: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Function],
+        written: frozenset[str] = frozenset(),
+        numbers: frozenset[str] = frozenset(),
+    ) -> None:
         self.methods = methods
         self.written = written
+        self.models = written - numbers
         self.run_ = Run()
         self.versions: Mapping[str, int] = {}
         self.display: dict[str, str] = {}

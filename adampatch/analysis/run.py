@@ -63,6 +63,8 @@ class Run:
     #: every write to storage in order: its slot and where it stands
     log: list[tuple[str, Place]] = field(default_factory=list)
     written: frozenset[str] = frozenset()
+    #: storage that is written, but that neither gradient nor variable reach: counters, schedules
+    numbers: frozenset[str] = frozenset()
     #: a statement that is not followed: its line and what it is
     unfollowed: tuple[int, str] | None = None
     #: values that a method of the optimizer computed, by key: where it was called

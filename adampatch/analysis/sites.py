@@ -96,12 +96,15 @@ def _sites_of_method(
 ) -> MethodFindings:
     described = UPDATE_METHODS[name]
     written: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
     run = Run()
     for _ in range(2):
-        interpreter = Interpreter(methods, written)
+        interpreter = Interpreter(methods, written, numbers)
         run = interpreter.run(function, _arguments(described, function.node, interpreter))
-        written = run.written
+        written, feeds = run.written, Facts(run.state_writes).feeds
+        numbers = frozenset(slot for slot in written if not feeds(slot))
     facts = Facts(run.state_writes)
+    run.numbers = frozenset(slot for slot in run.written if not facts.feeds(slot))
     found: list[Site] = []
     already = _patched_writes(run)
     beside: str | None = None
@@ -316,6 +319,7 @@ def _emitted(
         context,
         reread=family in ("keras2", "keras3", "v2"),
         counted=family in ("keras2", "v2"),
+        shared=family == "get_updates",
     )
     parts: dict[str, str | None] = {}
     wanted: dict[str, tuple[Expr | None, bool]] = {

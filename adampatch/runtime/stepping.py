@@ -6,7 +6,7 @@ Touches TensorFlow; adds ops only where a rule applies or something is observed.
 import numpy as np
 import tensorflow as tf
 
-from adampatch.runtime import graph_tensors, kernels, records, sampling, worlds
+from adampatch.runtime import graph_reads, graph_tensors, kernels, records, sampling, worlds
 
 
 class _Site(object):
@@ -104,13 +104,14 @@ def step(binding, optimizer, variable, update, rate, direction, decay, alpha, in
     if site.idle:
         return update
     bounded, stock = None, update
+    reads = graph_reads.Reads(stock)
     if site.limits is not None:
         values = update.values if isinstance(update, tf.IndexedSlices) else tf.convert_to_tensor(update)
         with tf.name_scope("adampatch"):
-            raw = tf.convert_to_tensor(rate(), values.dtype)
+            raw = tf.convert_to_tensor(reads.of(rate), values.dtype)
             bounded = bound(raw, site.limits)
-            part = bounded[0] * tf.convert_to_tensor(direction(), values.dtype)
-            offset = None if decay is None else decay()
+            part = bounded[0] * tf.convert_to_tensor(reads.of(direction), values.dtype)
+            offset = None if decay is None else reads.of(decay)
             if offset is not None:
                 part = part + tf.convert_to_tensor(offset, values.dtype)
             known = values.shape
@@ -131,7 +132,7 @@ def step(binding, optimizer, variable, update, rate, direction, decay, alpha, in
         if indices is not None:
             rows = tf.convert_to_tensor(indices())
         if worlds.world() == worlds.GRAPH:
-            return _publish_step(site, update, rate, alpha, bounded, rows)
+            return _publish_step(site, update, reads, rate, alpha, bounded, rows)
         if site.wanted():
             site.queue(rate, direction, alpha, bounded, rows)
     except Exception as error:
@@ -139,14 +140,14 @@ def step(binding, optimizer, variable, update, rate, direction, decay, alpha, in
     return update
 
 
-def _publish_step(site, update, rate, alpha, bounded, rows):
+def _publish_step(site, update, reads, rate, alpha, bounded, rows):
     slices = update if isinstance(update, tf.IndexedSlices) else None
     update = tf.convert_to_tensor(update) if slices is None else slices.values
     with tf.name_scope("adampatch"):
-        effective = rate() if bounded is None else bounded[0]
+        effective = reads.of(rate) if bounded is None else bounded[0]
         effective = tf.convert_to_tensor(effective, update.dtype)
         clamped = None if bounded is None else bounded[1]
-        scalar = None if alpha is None else tf.convert_to_tensor(alpha())
+        scalar = None if alpha is None else tf.convert_to_tensor(reads.of(alpha))
         shown = update
         shape = worlds.shape_of(site.variable)
         if rows is None and shape is not None:
