@@ -38,25 +38,16 @@ class Emitter:
     """Writes expressions at one site. ``reread``: whether a state may be read again after
     its write (not in v1 graphs, where the read would race with the assignment). ``counted``:
     whether the step counter has moved on when a thunk is called, so that what is computed from
-    it has to be kept. ``shared``: whether what a thunk reads is what the step has read, so that
-    numbers that the update moves on may be read again."""
+    it has to be kept."""
 
     def __init__(
-        self,
-        run: Run,
-        write: VariableWrite,
-        context: Context,
-        *,
-        reread: bool,
-        counted: bool,
-        shared: bool = False,
+        self, run: Run, write: VariableWrite, context: Context, *, reread: bool, counted: bool
     ) -> None:
         self.run = run
         self.write = write
         self.context = context
         self.reread = reread
         self.counted = counted
-        self.shared = shared
         self._variable = False
         #: values that are computed at the site and kept: text -> name
         self._kept: dict[str, str] | None = None
@@ -249,7 +240,7 @@ class Emitter:
         return isinstance(value, Ref) and self._may_reread(value.slot)
 
     def _may_reread(self, slot: str) -> bool:
-        if slot not in self.run.written or (self.shared and slot in self.run.numbers):
+        if slot not in self.run.written:
             return True
         return self.reread and not self._written_later(slot)
 

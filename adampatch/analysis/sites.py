@@ -314,12 +314,11 @@ def _emitted(
     if variable is None:
         raise Refusal("AP212", "the variable has no name where the step is", line)
     emitter = Emitter(
-        run,
+        run.with_shared_reads() if family == "get_updates" else run,
         write,
         context,
         reread=family in ("keras2", "keras3", "v2"),
         counted=family in ("keras2", "v2"),
-        shared=family == "get_updates",
     )
     parts: dict[str, str | None] = {}
     wanted: dict[str, tuple[Expr | None, bool]] = {
