@@ -44,7 +44,7 @@ def rules(high):
 
 def runtime_module(form=None, spy=None):
     """What `apply` writes beside patched code; `spy(rate, direction, decay, update)` sees every step."""
-    from adampatch.runtime import bind
+    from adampatch.runtime import bind, graph_reads
 
     bound = bind(form)
     module = types.ModuleType("_adampatch")
@@ -53,7 +53,8 @@ def runtime_module(form=None, spy=None):
     if spy is not None:
 
         def step(optimizer, variable, update, rate, direction, decay=None, alpha=None, indices=None):
-            spy(*(None if part is None else part() for part in (rate, direction, decay)), update)
+            reads = graph_reads.Reads(update)  # in a v1 graph a read of its own would race
+            spy(*(None if part is None else reads.of(part) for part in (rate, direction, decay)), update)
             return bound.step(optimizer, variable, update, rate, direction, decay, alpha, indices)
 
         module.step = tf.autograph.experimental.do_not_convert(step)

@@ -8,6 +8,8 @@ import tensorflow as tf
 from adampatch.runtime import worlds
 
 _READ = "ReadVariableOp"
+#: how many earlier reads of a variable may be the stock expression's: it was made just now
+_RECENT = 16
 
 
 class Reads(object):
@@ -52,11 +54,11 @@ class Reads(object):
         """The stock expression's read of the variable that `read` reads, else `read` itself."""
         readers = read.op.inputs[0].consumers()
         earlier = [op for op in readers if op.type == _READ and op._id <= self.mark]
-        last = max(earlier, key=lambda op: op._id) if earlier else None
-        if last is None or last.outputs[0].dtype != read.dtype:
-            return read
-        alike = last._get_control_flow_context() is read.op._get_control_flow_context()
-        return last.outputs[0] if alike and _feeds(last, self.stock.op) else read
+        for op in sorted(earlier, key=lambda op: -op._id)[:_RECENT]:
+            alike = op._get_control_flow_context() is read.op._get_control_flow_context()
+            if alike and op.outputs[0].dtype == read.dtype and _feeds(op, self.stock.op):
+                return op.outputs[0]
+        return read
 
 
 def _feeds(op, other):
