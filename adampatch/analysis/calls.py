@@ -158,7 +158,7 @@ class Calls:
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
             return self._unknown_call(node, frame) if sequence is None else sequence
-        nodes = self.operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
+        nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
             return self._unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
@@ -172,7 +172,7 @@ class Calls:
                 return clipped
         if writes and len(args) >= 2 and isinstance(args[0], _STORAGE):
             how = catalog.WRITE_FUNCTIONS[last]
-            return self.write_operands(args[0], how, args[1:], nodes[1:], node, frame)
+            return self._write_operands(args[0], how, args[1:], nodes[1:], node, frame)
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
@@ -197,7 +197,7 @@ class Calls:
             it.run_.state_writes.append(StateWrite(slot, first))
         return Ref(slot, "variable", node, it.context(frame), pure=False, fresh=True, initial=first)
 
-    def arguments(self, node: Any, frame: Frame) -> list[Any]:
+    def _arguments(self, node: Any, frame: Frame) -> list[Any]:
         """All arguments, in the order written; for calls of which nothing else is known."""
         it = self.interpreter
         nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
@@ -208,7 +208,7 @@ class Calls:
         given = [k for k in node.keywords if k.arg in catalog.VARIANT_KEYWORDS]
         return ", ".join(f"{k.arg}={frame.module.normal_text(k.value)}" for k in given)
 
-    def operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
+    def _operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
         """The nodes of the operands in the operation's own order; None when that cannot be
         told. ``names``: what each position is called."""
         if any(isinstance(a, gast.Starred) for a in node.args):
@@ -249,7 +249,7 @@ class Calls:
 
     def _unknown_call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
-        args = self.arguments(node, frame)
+        args = self._arguments(node, frame)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
         text = frame.module.segment(node.func)
         keys = [it.slot_key(a) for a in args]
@@ -289,15 +289,15 @@ class Calls:
         first argument, as in ``self.assign(target, value)``."""
         it = self.interpreter
         names = catalog.WRITE_KEYWORDS if target is None else catalog.WRITE_KEYWORDS[1:]
-        nodes = self.operands(node, names)
+        nodes = self._operands(node, names)
         if not nodes:
             return self._untold_write(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if target is None:
             target, args, nodes = args[0], args[1:], nodes[1:]
-        return self.write_operands(target, how, args, nodes, node, frame)
+        return self._write_operands(target, how, args, nodes, node, frame)
 
-    def write_operands(
+    def _write_operands(
         self, target: Any, how: str, args: list[Any], nodes: list[Any], node: Any, frame: Frame
     ) -> Any:
         """``args``: the value, or for a scatter (indices, values) or one IndexedSlices."""

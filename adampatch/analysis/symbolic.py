@@ -51,17 +51,17 @@ class Symbolic:
         if last in catalog.GRADIENT_CALLS:
             return self.gradients(node, frame)
         if last in catalog.BACKEND_STORAGE and path.split(".")[-2] == "backend":
-            args = self.calls.arguments(node, frame)
+            args = self.calls._arguments(node, frame)
             return self.calls._new_variable(args if catalog.BACKEND_STORAGE[last] else [], node, frame)
         if last in catalog.AVERAGING_FUNCTIONS:
             return self._averaged(node, frame)
         if last in catalog.SCALING_FUNCTIONS and node.args:
-            return self._scaled(self.calls.arguments(node, frame), last)
+            return self._scaled(self.calls._arguments(node, frame), last)
         return None
 
     def gradients(self, node: Any, frame: Frame) -> Any:
         """The gradients of a list of variables: one for each."""
-        args = self.calls.arguments(node, frame)
+        args = self.calls._arguments(node, frame)
         if not any(isinstance(a, Each) and isinstance(a.item, VariableRef) for a in args):
             return self.interpreter.unknown(node, "gradients", args)
         return Each(Leaf("grad", Role.GRADIENT, "<gradient>"))
@@ -76,14 +76,14 @@ class Symbolic:
     def _averaged(self, node: Any, frame: Frame) -> Any:
         """A write of ``old * momentum + value * (1 - momentum)``."""
         it = self.interpreter
-        nodes = self.calls.operands(node, catalog.AVERAGING_KEYWORDS)
+        nodes = self.calls._operands(node, catalog.AVERAGING_KEYWORDS)
         args = [it.eval(n, frame) for n in nodes or ()]
         if len(args) < 3 or not isinstance(args[0], _STORAGE):
-            return it.unknown(node, "average", self.calls.arguments(node, frame) if nodes is None else args)
+            return it.unknown(node, "average", self.calls._arguments(node, frame) if nodes is None else args)
         old, value, momentum = (it.as_expr(a) for a in args[:3])
         rest = Op("sub", (Const(1.0), momentum))
         new = Op("add", (Op("mul", (old, momentum)), Op("mul", (value, rest))))
-        return self.calls.write_operands(args[0], "set", [new], [None], node, frame)
+        return self.calls._write_operands(args[0], "set", [new], [None], node, frame)
 
     # --------------------------------------------------------------- constraints
 
@@ -125,4 +125,4 @@ class Symbolic:
             return
         target, new = value.items
         spelled = isinstance(node, gast.Tuple) and len(node.elts) == 2
-        self.calls.write_operands(target, "set", [new], [node.elts[1] if spelled else None], node, frame)
+        self.calls._write_operands(target, "set", [new], [node.elts[1] if spelled else None], node, frame)
