@@ -51,17 +51,21 @@ class Symbolic:
         if last in catalog.GRADIENT_CALLS:
             return self.gradients(node, frame)
         if last in catalog.BACKEND_STORAGE and path.split(".")[-2] == "backend":
-            args = self.calls._arguments(node, frame)
+            args = self._arguments(node, frame)
             return self.calls._new_variable(args if catalog.BACKEND_STORAGE[last] else [], node, frame)
         if last in catalog.AVERAGING_FUNCTIONS:
             return self._averaged(node, frame)
         if last in catalog.SCALING_FUNCTIONS and node.args:
-            return self._scaled(self.calls._arguments(node, frame), last)
+            return self._scaled(self._arguments(node, frame), last)
         return None
+
+    def _arguments(self, node: Any, frame: Frame) -> list[Any]:
+        nodes = [a.value if isinstance(a, gast.Starred) else a for a in node.args]
+        return [self.interpreter.eval(a, frame) for a in [*nodes, *(k.value for k in node.keywords)]]
 
     def gradients(self, node: Any, frame: Frame) -> Any:
         """The gradients of a list of variables: one for each."""
-        args = self.calls._arguments(node, frame)
+        args = self._arguments(node, frame)
         if not any(isinstance(a, Each) and isinstance(a.item, VariableRef) for a in args):
             return self.interpreter.unknown(node, "gradients", args)
         return Each(Leaf("grad", Role.GRADIENT, "<gradient>"))
@@ -77,9 +81,11 @@ class Symbolic:
         """A write of ``old * momentum + value * (1 - momentum)``."""
         it = self.interpreter
         nodes = self.calls._operands(node, catalog.AVERAGING_KEYWORDS)
-        args = [it.eval(n, frame) for n in nodes or ()]
+        if nodes is None:
+            return it.unknown(node, "average", self._arguments(node, frame))
+        args = [it.eval(n, frame) for n in nodes]
         if len(args) < 3 or not isinstance(args[0], _STORAGE):
-            return it.unknown(node, "average", self.calls._arguments(node, frame) if nodes is None else args)
+            return it.unknown(node, "average", args)
         old, value, momentum = (it.as_expr(a) for a in args[:3])
         rest = Op("sub", (Const(1.0), momentum))
         new = Op("add", (Op("mul", (old, momentum)), Op("mul", (value, rest))))
