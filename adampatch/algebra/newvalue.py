@@ -62,6 +62,11 @@ def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int
             found.append(Step(node, sign, parent, index, decay))
         if not isinstance(node, Op):
             break
+        blend = _blend(node, facts) if whole == 0 and decay is None and sign > 0 else None
+        if blend is not None:
+            parent, index = blend
+            node = parent.args[index]
+            continue
         parent, fed = node, [facts.content(a).gradient for a in node.args]
         if node.name in ("add", "sub", "scatter"):
             if fed.count(True) != 1:
@@ -93,6 +98,31 @@ def _ladders(new_value: Expr, facts: Facts, parent: Op | None = None, index: int
             index = passed
         node = node.args[index]
     return [Ladder(tuple(reversed(found)))] if found else []
+
+
+def _blend(node: Op, facts: Facts) -> tuple[Op, int] | None:
+    """Where X is in ``(1 - s)*w + s*X``, a choice between the old and a new value by the outcome of
+    a test: the product and which of its factors; None for anything else."""
+    if node.name != "add":
+        return None
+    for kept, moved in (node.args, node.args[::-1]):
+        if not isinstance(kept, Op) or not isinstance(moved, Op) or not kept.name == moved.name == "mul":
+            continue
+        shares = _one_minus(kept)
+        if shares is None or not isinstance(shares[0], Leaf) or shares[0].role is not Role.VARIABLE:
+            continue
+        for index in (0, 1):
+            same = moved.args[1 - index].key == shares[1].key and _is_outcome(shares[1])
+            if same and facts.content(moved.args[index]).gradient and not facts.content(shares[1]).gradient:
+                return moved, index
+    return None
+
+
+def _is_outcome(node: Expr) -> bool:
+    """Whether a number is 0 or 1: the outcome of a test."""
+    while isinstance(node, Op) and node.name in ("cast", "identity"):
+        node = node.args[0]
+    return isinstance(node, Op) and node.name in ("compare", "predicate")
 
 
 def _passed_through(node: Op, fed: list[bool], facts: Facts) -> int | None:

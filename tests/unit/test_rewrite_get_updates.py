@@ -132,6 +132,13 @@ WRITES = {
             self.updates += [K.update(m, m_t), K.update(v, v_t)]
             new_p = p - self.lr * m_t / (K.sqrt(v_t) + 1e-7)
             self.updates.append(K.update(p, p.constraint(new_p) if p.constraint is not None else new_p))""",
+    "a number that is 0 or 1 chooses": """\
+            due = K.cast(K.equal(self.iterations % 2, 0), "float32")
+            p_t = p - self.lr * m_t / (K.sqrt(v_t) + 1e-7)
+            if p.constraint is not None:
+                p_t = p.constraint(p_t)
+            self.updates += [K.update(m, (1 - due) * m + due * m_t), K.update(v, (1 - due) * v + due * v_t)]
+            self.updates.append(K.update(p, p_t * due + p * (1 - due)))""",
     "averages": """\
             m_t = K.moving_average_update(m, g, 0.9)
             v_t = K.moving_average_update(v, K.square(g), momentum=0.99)
@@ -150,6 +157,12 @@ LEFT = {
     "another function has the last word": (
         "AP208",
         UPDATE.replace("K.update(p, p_t)", "K.update(p, last(p_t))"),
+    ),
+    "a share of a constrained value is taken": (
+        "AP206",
+        UPDATE.replace(
+            "K.update(p, p_t)", "K.update(p, (1 - self.share) * p + self.share * p.constraint(p_t))"
+        ),
     ),
     "the rate follows the variable": ("AP201", UPDATE.replace("1e-7", "K.abs(p) + p")),
 }
