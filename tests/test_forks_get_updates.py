@@ -141,11 +141,11 @@ def test_the_first_rate_is_one_over_the_gradient(case, settings):  # noqa: F811
 
 
 def ceiling(case):
-    """A rate that about half of the elements exceed."""
+    """A rate that most elements exceed at first."""
     free = Training(optimizer_class(case, "after"))
     rates = [r for grads in gradients(6) for r in free.step(grads, free.tensors("rate"))]
     rates = np.concatenate([r.ravel() for r in rates])
-    return float(np.median(rates[rates > 0]))
+    return float(np.quantile(rates[rates > 0], 0.2))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -158,7 +158,7 @@ def test_a_binding_ceiling_binds_and_moves_nothing_else(case, settings):  # noqa
     assert names[:2] == list(SHAPES) and names == [v.op.name for v in stock.state]
     fetch = [ours.tensors("rate"), ours.tensors("clamped")]
     clamped = 0
-    for grads in gradients(2 * STEPS):
+    for grads in gradients():
         stock.load(ours.read())
         stock.step(grads)
         rates, hits = ours.step(grads, fetch)
