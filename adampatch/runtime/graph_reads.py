@@ -3,9 +3,8 @@
 Touches TensorFlow and only operations that the thunk has just made.
 """
 
-import tensorflow as tf
-
 from adampatch.runtime import worlds
+from adampatch.runtime.worlds import tf
 
 _READ = "ReadVariableOp"
 #: how many earlier reads of a variable may be the stock expression's: it was made just now
