@@ -44,9 +44,11 @@ def steps_of_new_value(new_value: Expr, facts: Facts, rows: Expr | None = None) 
     found: dict[tuple[str, int, int], Ladder] = {}
     for ladder in _ladders(new_value, facts, rows.key if rows is not None else ""):
         smallest = ladder.steps[0]
-        # one expression in both arms is one step, taken in either case
+        # one expression in both arms of a branch is one step, taken in either case
         place = (smallest.update.key, id(smallest.parent), smallest.index)
-        found[place] = ladder if place not in found else Ladder(ladder.steps)
+        known = found.get(place, ladder)
+        steps = known.steps if known.steps[0].decay is not None else ladder.steps
+        found[place] = Ladder(steps, tuple(arm for arm in known.arms if arm in ladder.arms))
     if not found:
         raise NotSeparable("AP208", "the variable is set, not stepped from its old value", new_value)
     return tuple(found.values())
@@ -65,6 +67,11 @@ def _ladders(
             found.append(Step(node, sign, parent, index, decay))
         if not isinstance(node, Op):
             break
+        blend = _blend(node, facts) if whole == 0 and decay is None and sign > 0 else None
+        if blend is not None:
+            parent, index = blend
+            node = parent.args[index]
+            continue
         parent, fed = node, [facts.content(a).gradient for a in node.args]
         if node.name in ("add", "sub", "scatter"):
             if fed.count(True) != 1:
@@ -133,9 +140,34 @@ def _comes_through(node: Expr, inner: str, facts: Facts) -> bool:
     return True
 
 
+def _blend(node: Op, facts: Facts) -> tuple[Op, int] | None:
+    """Where X is in ``(1 - s)*w + s*X``, a choice between the old and a new value by the outcome of
+    a test: the product and which of its factors; None for anything else."""
+    if node.name != "add":
+        return None
+    for kept, moved in (node.args, node.args[::-1]):
+        if not isinstance(kept, Op) or not isinstance(moved, Op) or not kept.name == moved.name == "mul":
+            continue
+        shares = _one_minus(kept)
+        if shares is None or not isinstance(shares[0], Leaf) or shares[0].role is not Role.VARIABLE:
+            continue
+        for index in (0, 1):
+            same = moved.args[1 - index].key == shares[1].key and _is_outcome(shares[1])
+            if same and facts.content(moved.args[index]).gradient and not facts.content(shares[1]).gradient:
+                return moved, index
+    return None
+
+
+def _is_outcome(node: Expr) -> bool:
+    """Whether a number is 0 or 1: the outcome of a test."""
+    while isinstance(node, Op) and node.name in ("cast", "identity"):
+        node = node.args[0]
+    return isinstance(node, Op) and node.name in ("compare", "predicate")
+
+
 def _passed_through(node: Op, fed: list[bool], facts: Facts) -> int | None:
     """The operand that is the new value before something was done to it; None: there is none."""
-    if node.name in ("identity", "cast", "reshape"):
+    if node.name in ("identity", "cast", "reshape", "constraint"):
         return 0
     if node.name in ("mul", "div"):
         odd = [i for i, a in enumerate(node.args) if fed[i] and facts.parity(a) is Parity.ODD]

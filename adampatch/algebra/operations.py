@@ -66,6 +66,8 @@ OPERATIONS: dict[str, Operation] = {
     "identity": Operation("first", lambda x: x, "linear", text="{0}"),
     "reshape": Operation("first", lambda x: x, "elementwise_linear", text="{0}"),
     "gather": Operation("first", lambda x, i: x, "elementwise_linear", text="{0}[{1}]"),
+    # what a user's constraint makes of a variable's new value
+    "constraint": Operation("first", lambda x: x, text="constraint({0})"),
     # rows put into a tensor of zeros
     "spread": Operation("first", lambda x: x, text="{0}"),
     # storage plus values at some rows: a sum as far as parity goes

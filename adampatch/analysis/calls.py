@@ -11,6 +11,7 @@ from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
 from adampatch.algebra.kernels import OPTIONAL, Kernel, kernel_named
 from adampatch.analysis import catalog
 from adampatch.analysis.run import KernelCall, VariableWrite
+from adampatch.analysis.symbolic import Symbolic
 from adampatch.analysis.values import (
     Context,
     Dotted,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _STORAGE = (Ref, VariableRef, Either)
 _READS = frozenset({"value", "read_value", "initialized_value", "numpy", "_ref"})
-_CONDITIONALS = frozenset({"cond", "switch", "smart_cond", "in_train_phase"})
+_CONDITIONALS = frozenset({"cond", "switch", "smart_cond"})
 
 
 class Calls:
@@ -40,6 +41,7 @@ class Calls:
 
     def __init__(self, interpreter: Interpreter) -> None:
         self.interpreter = interpreter
+        self.symbolic = Symbolic(interpreter, self)
         #: slots of unknown calls that were handed the variable or a tensor -> those
         self.tainted: dict[str, tuple[Expr, ...]] = {}
 
@@ -57,15 +59,13 @@ class Calls:
         if isinstance(value, Const):
             return False
         if isinstance(value, Ref):
-            return value.slot in self.interpreter.written or value.slot in self.tainted
+            return value.slot in self.interpreter.models or value.slot in self.tainted
         if isinstance(value, Either):
             return self.is_models(value.first) or self.is_models(value.second)
         return not isinstance(value, Expr) or any(self._model_value(n) for n in value.walk())
 
     def _model_value(self, node: Expr) -> bool:
-        return isinstance(node, Leaf) and (
-            node.role is not Role.READ or node.slot in self.interpreter.written
-        )
+        return isinstance(node, Leaf) and (node.role is not Role.READ or node.slot in self.interpreter.models)
 
     # ------------------------------------------------------------------ dispatch
 
@@ -75,7 +75,10 @@ class Calls:
         if isinstance(callee, gast.Attribute):
             base = it.eval(callee.value, frame)
             if isinstance(base, SuperObject):
-                return self._super_call(node, callee.attr)
+                return self._super_call(node, callee.attr, frame)
+            known = self.symbolic.method(base, node, frame)
+            if known is not None:
+                return known
             stock = isinstance(base, SelfObject) and callee.attr not in it.methods
             if stock and callee.attr in catalog.WRITE_METHODS:
                 return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
@@ -98,8 +101,12 @@ class Calls:
         if isinstance(value, Function):
             inlined = it.inlining.call(value, node, frame)
             return self._unknown_call(node, frame) if inlined is None else inlined
+        if isinstance(value, Dotted) and value.paths[0].rpartition(".")[0] in catalog.BUILTIN_MODULES:
+            return self._builtin(value.last, node, frame)
         if isinstance(value, Dotted):
             return self._framework(value, node, frame)
+        if isinstance(value, Ref) and self.symbolic.is_constraint(value, node):
+            return self.symbolic.constrained(node, frame)
         if (
             isinstance(value, Ref)
             and value.slot.startswith("self.")
@@ -114,7 +121,9 @@ class Calls:
     def _is_builtin(self, name: str, frame: Frame) -> bool:
         return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
 
-    def _super_call(self, node: Any, method: str) -> Any:
+    def _super_call(self, node: Any, method: str, frame: Frame) -> Any:
+        if method in catalog.GRADIENT_CALLS:
+            return self.symbolic.gradients(node, frame)
         self.interpreter.run_.delegations.append((node, method))
         return self.interpreter.unknown(node, f"super().{method}")
 
@@ -153,6 +162,9 @@ class Calls:
             return self._kernel(kernel, node, frame)
         if last in catalog.TYPE_PREDICATES:
             return it.conditions.predicate(node, [], frame)
+        known = self.symbolic.function(path, node, frame)
+        if known is not None:
+            return known
         writes = last in catalog.WRITE_FUNCTIONS
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
@@ -179,6 +191,8 @@ class Calls:
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
+            if last == "switch" and not any(isinstance(arm, Function) for arm in args[1:3]):
+                return self._operation("select", args[:3], nodes[:3], node, frame)
             return self._conditional(args, node, frame)
         row = catalog.FUNCTIONS.get(last)
         if row is not None and len(args) >= row[1]:
@@ -200,7 +214,7 @@ class Calls:
     def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
         """Storage that was not there before; what it is set to first is a write like others."""
         it = self.interpreter
-        slot = f"<new:{id(node)}>"
+        slot = f"<new:{id(node)}:{it.inlining.path()}>"
         first = it.as_expr(args[0]) if args else None
         if first is not None:
             it.run_.state_writes.append(StateWrite(slot, first))

@@ -46,6 +46,7 @@ FUNCTIONS: dict[str, tuple[str, int]] = {
     "clip": ("clip", 3),
     "clip_by_value": ("clip", 3),
     "cast": ("cast", 1),
+    "cast_to_floatx": ("cast", 1),
     "to_float": ("cast", 1),
     "identity": ("identity", 1),
     "stop_gradient": ("identity", 1),
@@ -134,6 +135,22 @@ def function_name(path: str) -> str:
     return name
 
 
+#: functions that scale a tensor by one even number for all its elements
+SCALING_FUNCTIONS = frozenset({"clip_by_norm", "clip_norm", "l2_normalize"})
+
+#: functions and methods of optimizers that give the gradient of each variable of a list
+GRADIENT_CALLS = frozenset({"gradients", "get_gradients"})
+
+#: functions of a Keras backend that make new storage -> whether the first argument is its value
+BACKEND_STORAGE = {"variable": True, "zeros": False, "ones": False}
+
+#: functions that move storage towards a value: new = old * momentum + value * (1 - momentum)
+AVERAGING_FUNCTIONS = frozenset({"moving_average_update", "assign_moving_average"})
+AVERAGING_KEYWORDS = (("x", "variable"), ("value",), ("momentum", "decay"))
+
+#: modules whose functions are Python's own
+BUILTIN_MODULES = frozenset({"six.moves", "builtins", "future_builtins", "past.builtins"})
+
 #: predicates whose outcome is about kinds of objects, not about their values
 TYPE_PREDICATES = frozenset({"isinstance", "hasattr", "callable", "issubclass", "executing_eagerly"})
 
@@ -192,11 +209,13 @@ COUNTED_CALLS = frozenset({"_decayed_lr", "_fallback_apply_state"})
 class UpdateMethod:
     """A method in which the update is written, and what its parameters after ``self`` are:
     g gradient, w variable, i indices, . anything else, G list of (gradient, variable), U list of
-    gradients, W list of variables."""
+    gradients, W list of variables, c the constraints of the variables. ``named``: roles of
+    parameters that callers give by keyword, so that their order is free."""
 
     name: str
     roles: str
     layout: str  # dense | sparse
+    named: tuple[tuple[str, str], ...] = ()
 
 
 UPDATE_METHODS: dict[str, UpdateMethod] = {
@@ -211,6 +230,7 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
         UpdateMethod("_resource_apply_sparse_duplicate_indices", "gwi.", "sparse"),
         UpdateMethod("apply_gradients", "G.", "dense"),
         UpdateMethod("apply", "UW", "dense"),
+        UpdateMethod("get_updates", "", "dense", (("params", "W"), ("constraints", "c"))),
     )
 }
 
@@ -221,6 +241,7 @@ COMPLETE: dict[str, frozenset[str]] = {
     "keras2": frozenset({"update_step"}),
     "keras3": frozenset({"update_step"}),
     "sonnet": frozenset({"apply"}),
+    "get_updates": frozenset({"get_updates"}),
 }
 
 #: update methods that every family may have: they tell nothing about the family
@@ -275,6 +296,17 @@ _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
         "tensorflow.contrib.opt",
         ("AdamGSOptimizer", "AdamWOptimizer", "LazyAdamGSOptimizer", "LazyAdamOptimizer", "NadamOptimizer"),
     ),
+    (
+        ("tensorflow.python.keras.optimizer_v1", "tensorflow.python.keras.optimizers"),
+        "tensorflow.python.keras.optimizer_v1",
+        _LEGACY,
+    ),
+    (
+        ("keras.src.optimizers.optimizer_v1", "keras.optimizers.optimizer_v1", "keras.optimizer_v1"),
+        "keras.optimizers.optimizer_v1",
+        _LEGACY,
+    ),
+    (("tf_keras.src.optimizers.optimizer_v1",), "tf_keras.optimizers.optimizer_v1", _LEGACY),
     *(((f"{_V2_FILES}.{name.lower()}",), f"{_V2_FILES}.{name.lower()}", (name,)) for name in _LEGACY),
 )
 
@@ -364,6 +396,17 @@ BASE_FAMILIES: dict[str, str] = {
     "tensorflow.python.keras.optimizer_v2.optimizer_v2.OptimizerV2": "v2",
     "sonnet.Optimizer": "sonnet",
     "sonnet.src.base.Optimizer": "sonnet",
+    **{
+        f"{module}.Optimizer": "get_updates"
+        for module in (
+            "tensorflow.python.keras.optimizer_v1",
+            "tensorflow.python.keras.optimizers",
+            "keras.src.optimizers.optimizer_v1",
+            "keras.optimizers.optimizer_v1",
+            "keras.optimizer_v1",
+            "tf_keras.src.optimizers.optimizer_v1",
+        )
+    },
     "tensorflow.train.Optimizer": "v1",
     "tensorflow.compat.v1.train.Optimizer": "v1",
     "tensorflow.python.training.optimizer.Optimizer": "v1",
@@ -371,6 +414,9 @@ BASE_FAMILIES: dict[str, str] = {
 
 #: canonical root of a stock class -> family
 STOCK_FAMILIES: tuple[tuple[str, str], ...] = (
+    ("tensorflow.python.keras.optimizer_v1.", "get_updates"),
+    ("keras.optimizers.optimizer_v1.", "get_updates"),
+    ("tf_keras.optimizers.optimizer_v1.", "get_updates"),
     ("tensorflow.compat.v1.", "v1"),
     ("tensorflow.contrib.", "v1"),
     ("tensorflow_addons.", "v2"),

@@ -158,7 +158,13 @@ def all_classes(tree: Any) -> list[Any]:
 
 
 def own_methods(node: Any) -> dict[str, Any]:
-    return {n.name: n for n in node.body if isinstance(n, gast.FunctionDef)}
+    """The methods that a class defines; of a property, what reads it."""
+    return {n.name: n for n in node.body if isinstance(n, gast.FunctionDef) and not _sets_property(n)}
+
+
+def _sets_property(function: Any) -> bool:
+    marks = function.decorator_list
+    return any(isinstance(m, gast.Attribute) and m.attr in ("setter", "deleter") for m in marks)
 
 
 def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> ClassReport | None:
@@ -297,7 +303,8 @@ def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
 
 
 def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
-    """v1 | v2 | keras2 | keras3 | sonnet | other: from known bases, else from names and arity."""
+    """v1 | v2 | keras2 | keras3 | get_updates | sonnet | other: from known bases, else from names
+    and arity."""
     arity = {
         n: len(m.node.args.posonlyargs) + len(m.node.args.args)
         for n, m in methods.items()
@@ -305,10 +312,13 @@ def family_of(outside: Iterable[str], methods: Mapping[str, Function]) -> str:
     }
     if "update_step" in arity:
         return "keras3" if arity["update_step"] >= 4 else "keras2"
+    symbolic = arity.pop("get_updates", None) is not None
     known = [family for family in map(_known_family, outside) if family is not None]
     for family in known:
-        if not arity or family in ("v1", "v2"):
+        if not (arity or symbolic) or family in ("v1", "v2"):
             return family
+    if symbolic and not arity:
+        return "get_updates"
     if "_apply_dense" in arity or "_apply_sparse" in arity:
         return "v1"
     dense = arity.get("_resource_apply_dense") or arity.get("_resource_apply_sparse", 4) - 1

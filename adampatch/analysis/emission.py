@@ -78,6 +78,7 @@ class Emitter:
             module = Module.parse(text + "\n", here.path, here.package)
         for table in ("imports", "behind", "functions", "classes", "assigned", "ambiguous", "elsewhere"):
             setattr(module, table, getattr(here, table))
+        module.behind = here.behind
         interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
         interpreter.attributes = self.context.attributes

@@ -28,6 +28,12 @@ class Inlining:
     def __init__(self, interpreter: Interpreter) -> None:
         self.interpreter = interpreter
         self._stack: list[Any] = []
+        self._sites: list[Any] = []
+
+    def path(self) -> str:
+        """The calls that led here: tells what one node makes in one call from what it makes in
+        another."""
+        return ",".join(str(id(site)) for site in self._sites)
 
     def call(self, function: Function, node: Any, frame: Frame) -> Any:
         """The call ``node`` of a function whose body is known; None when its arguments cannot
@@ -73,6 +79,7 @@ class Inlining:
         written = self._written_as(function, arguments or {})
         frame = Frame(function.module, node, names, self_name, function.closure, written)
         self._stack.append(node)
+        self._sites.append(site)
         path = it.statements.path
         try:
             if isinstance(node, gast.Lambda):
@@ -80,6 +87,7 @@ class Inlining:
             it.statements.block(node.body, frame)
         finally:
             self._stack.pop()
+            self._sites.pop()
             it.statements.path = path
         return self._returned(frame)
 

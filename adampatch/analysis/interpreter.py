@@ -42,14 +42,23 @@ from adampatch.analysis.values import (
 
 class Interpreter:
     """Runs one method of one class. ``methods`` are those of the class along the project's
-    own hierarchy; what is not there belongs to a base outside of it."""
+    own hierarchy; what is not there belongs to a base outside of it. ``written``: the storage
+    that the method writes, ``numbers``: that of it which neither gradient nor variable reach."""
 
-    def __init__(self, methods: Mapping[str, Function], written: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Function],
+        written: frozenset[str] = frozenset(),
+        numbers: frozenset[str] = frozenset(),
+    ) -> None:
         self.methods = methods
         self.written = written
+        self.models = written - numbers
         self.run_ = Run()
         self.versions: Mapping[str, int] = {}
         self.display: dict[str, str] = {}
+        #: storage whose display is the name of a list of such
+        self.listed: set[str] = set()
         self.attributes: Mapping[str, Any] = {}
         #: storage that a name holds or held
         self.named: frozenset[str] = frozenset()
@@ -310,15 +319,30 @@ class Interpreter:
     def leaf(self, slot: str, name: str, role: Role, ref: Ref | None = None) -> Leaf:
         version = self.versions.get(slot, 0)
         known = self._leaves.get((slot, version))
+        if ref is not None:
+            name = self.display.get(slot, name)
         if known is None:
-            if ref is not None:
-                name = self.display.get(slot, name)
             origin = (
                 Origin(ref.node, (), ref.context) if ref is not None and ref.context is not None else None
             )
             known = Leaf(name, role, slot, version, origin=origin)
-            self._leaves[slot, version] = known
+        elif known.name != name and slot in self.display:
+            known = replace(known, name=name)  # it was read before it had its name
+        self._leaves[slot, version] = known
         return known
+
+    def show_as(self, value: Any, name: str, *, listed: bool = False) -> None:
+        """Storage is shown under the first name that it has, rather than a list of such."""
+        if isinstance(value, Each):
+            self.show_as(value.item, name, listed=True)
+        elif isinstance(value, Either):
+            self.show_as(value.first, name, listed=listed)
+            self.show_as(value.second, name, listed=listed)
+        elif isinstance(value, Ref) and (
+            value.slot not in self.display or (value.slot in self.listed and not listed)
+        ):
+            self.display[value.slot] = name
+            (self.listed.add if listed else self.listed.discard)(value.slot)
 
     def renew(self, slot: str, node: Any) -> None:
         """What was read from ``slot`` and below before is not what will be read from now on."""
@@ -345,6 +369,8 @@ class Interpreter:
             return a
         if isinstance(a, Ref) and isinstance(b, Ref) and a.slot == b.slot:
             return a
+        if isinstance(a, Each) and isinstance(b, Each):
+            return Each(self.joined(condition, a.item, b.item))
         if isinstance(a, Expr) and isinstance(b, Expr) and not is_none(a) and not is_none(b):
             return Op("branch", (condition, a, b), origin=origin)
         if (isinstance(a, Expr) or isinstance(b, Expr)) and not (is_none(a) or is_none(b)):

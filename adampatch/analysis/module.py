@@ -52,6 +52,8 @@ class Module:
     tree: Any
     package: str = ""
     imports: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    #: imported names that come from a framework through other modules of the project -> its paths
+    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
     functions: dict[str, Any] = field(default_factory=dict)
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)

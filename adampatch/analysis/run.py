@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adampatch.algebra import Expr, StateWrite
@@ -82,6 +82,12 @@ class Run:
         """Whether ``slot`` may be written, in the same call, after the first ``sequence``
         writes and on a path through ``here``."""
         return any(s == slot and not place.excludes(here) for s, place in self.log[sequence:])
+
+    def with_shared_reads(self) -> Run:
+        """As if no number were written: where a thunk reads what the step has read, it matters to
+        neither of them when that is."""
+        log = [("" if slot in self.numbers else slot, place) for slot, place in self.log]
+        return replace(self, written=self.written - self.numbers, log=log)
 
     def mark(self) -> tuple[int, ...]:
         """What has been found so far, for ``rewind``."""

@@ -18,6 +18,7 @@ from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
+from adampatch.analysis.symbolic import CONSTRAINTS
 from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef
 
 
@@ -95,11 +96,13 @@ def _sites_of_method(
 ) -> MethodFindings:
     described = UPDATE_METHODS[name]
     written: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
     run = Run()
     for _ in range(2):
-        interpreter = Interpreter(methods, written)
+        interpreter = Interpreter(methods, written, numbers)
         run = interpreter.run(function, _arguments(described, function.node, interpreter))
-        written = run.written
+        written, feeds = run.written, Facts(run.state_writes).feeds
+        numbers = frozenset(slot for slot in written if not feeds(slot))
     facts = Facts(run.state_writes)
     run.numbers = frozenset(slot for slot in run.written if not facts.feeds(slot))
     found: list[Site] = []
@@ -123,8 +126,11 @@ def _sites_of_method(
 
 def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter) -> list[Any]:
     parameters = [*function.args.posonlyargs, *function.args.args][1:]
+    roles = described.roles.ljust(len(parameters), ".")
+    named = dict(described.named)
     arguments: list[Any] = []
-    for parameter, role in zip(parameters, described.roles.ljust(len(parameters), "."), strict=False):
+    for parameter, placed in zip(parameters, roles, strict=False):
+        role = named.get(parameter.id, placed)
         if role == "i":
             arguments.append(Ref(parameter.id, parameter.id, parameter, None, present=True))
         elif role == "g":
@@ -139,6 +145,8 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
             arguments.append(Each(Leaf("grad", Role.GRADIENT, "<gradient>")))
         elif role == "W":
             arguments.append(Each(interpreter.variable))
+        elif role == "c":
+            arguments.append(Ref(CONSTRAINTS, parameter.id, parameter, None))
         else:
             interpreter.display[parameter.id] = parameter.id
             arguments.append(Ref(parameter.id, parameter.id, parameter, None))
@@ -316,7 +324,7 @@ def _emitted(
     if variable is None:
         raise Refusal("AP212", "the variable has no name where the step is", line)
     emitter = Emitter(
-        run,
+        run.with_shared_reads() if family == "get_updates" else run,
         write,
         context,
         reread=family in ("keras2", "keras3", "v2", "sonnet"),

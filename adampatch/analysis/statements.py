@@ -56,6 +56,7 @@ class Statements:
     def statement(self, node: Any, frame: Frame) -> None:
         if isinstance(node, gast.Assign):
             value = self.interpreter.eval(node.value, frame)
+            self.interpreter.calls.symbolic.listed(node.targets[0], value, node.value, frame)
             for target in node.targets:
                 self.assign(target, value, frame)
         elif isinstance(node, gast.AnnAssign):
@@ -95,8 +96,8 @@ class Statements:
 
     def assign(self, target: Any, value: Any, frame: Frame) -> None:
         if isinstance(target, gast.Name):
+            self.interpreter.show_as(value, target.id)
             if isinstance(value, Ref):
-                self.interpreter.display.setdefault(value.slot, target.id)
                 self.interpreter.named |= {value.slot}
             frame.bind(target.id, value)
         elif isinstance(target, (gast.Tuple, gast.List)):
@@ -140,6 +141,7 @@ class Statements:
     def _augmented(self, node: Any, frame: Frame) -> None:
         name = BINARY.get(type(node.op))
         old, value = self.interpreter.eval(node.target, frame), self.interpreter.eval(node.value, frame)
+        self.interpreter.calls.symbolic.listed(node.target, value, node.value, frame)
         origin = Origin(node, (None, node.value), self.interpreter.context(frame), fixed=True)
         if name is None:
             result = self.interpreter.opaque(node, "augmented", [old, value], frame)

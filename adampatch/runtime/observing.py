@@ -10,8 +10,9 @@ from adampatch.runtime.lazy import tf
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
 # `_backend_update_step` inside `cond` when it accumulates gradients, so the flush hangs there.
-# Sonnet's optimizers have `apply` alone, with lists of gradients and of variables.
-ENDS = ("_backend_update_step", "apply_gradients", "apply")
+# Sonnet's optimizers have `apply` alone, with lists of gradients and of variables. `get_updates`
+# builds the graph of an update: there is nothing to flush, but rules to check.
+ENDS = ("_backend_update_step", "apply_gradients", "apply", "get_updates")
 
 
 def observed_class(binding, cls):
@@ -41,8 +42,12 @@ def observed_class(binding, cls):
     @functools.wraps(getattr(cls, name))
     def ending(self, *args, **kwargs):
         record = records.record_of(self, binding)
+        given = kwargs.get("grads_and_vars", args[0] if args else None)
         if name == "apply_gradients":
             args, kwargs = _check_pairs(record, args, kwargs)
+        elif name == "get_updates":
+            given = _variables_of_loss(args, kwargs)
+            _check_variables(record, given)
         else:
             _check_listed(record, self)
         graph = worlds.current_graph()
@@ -57,7 +62,7 @@ def observed_class(binding, cls):
             if graph is not None:
                 _order(record, out if isinstance(out, (list, tuple)) else [out])
             if not record.reached and not wrappers.held(self):  # else what it holds may do the work
-                _warn_unreached(record, kwargs.get("grads_and_vars", args[0] if args else None))
+                _warn_unreached(record, given)
             binding.end(self)
         return out
 
@@ -114,7 +119,7 @@ def _check_at_build(binding, cls):
 
 def _check_at_slots(binding, cls):
     """A wrapper may never call `apply_gradients` of what it wraps, but makes its slots."""
-    if not callable(getattr(cls, "_create_all_weights", None)):
+    if not all(callable(getattr(cls, name, None)) for name in ("_create_all_weights", "_create_slots")):
         return  # a tf.train.Optimizer makes slots for one loss at a time
     own = cls.__dict__.get("_create_slots")
 
@@ -184,10 +189,22 @@ def _check_pairs(record, args, kwargs):
         kwargs = dict(kwargs, grads_and_vars=pairs)
     else:
         args = (pairs,) + args[1:]
+    _check_variables(record, [variable for _, variable in pairs])
+    return args, kwargs
 
-    variables = [variable for _, variable in pairs]
+
+def _variables_of_loss(args, kwargs):
+    """The variables that `get_updates` is given: `(loss, params)`, or `(params, constraints, loss)`
+    before Keras 2.1; the other arguments are no lists."""
+    given = [kwargs["params"]] if "params" in kwargs else list(args)
+    return next((list(value) for value in given if isinstance(value, (list, tuple))), [])
+
+
+def _check_variables(record, variables):
+    if record.checked or not record.settings.rules:
+        return
+
     if not tf.executing_eagerly():
         # One optimizer may take several losses in turn, each with its own variables.
         variables = variables + list(tf.compat.v1.trainable_variables())
     record.check(sorted(set(worlds.path_of(variable) for variable in variables)))
-    return args, kwargs

@@ -76,7 +76,7 @@ class Sample(object):
     def whole(self, value, filler):
         """`value` spread over the variable's shape, `filler` where nothing was touched."""
         if self.rows is None:
-            return _spread(value, self.shape)
+            return spread(value, self.shape)
         return placed(value, self.rows, self.shape, filler)
 
 
@@ -135,7 +135,7 @@ def _store(record, identity, sample):
         return store
 
 
-def _spread(value, shape, dtype=None):
+def spread(value, shape, dtype=None):
     """`value` as a tensor of static `shape`; scalars and broadcastable shapes are spread."""
     value = tf.convert_to_tensor(value)
     if dtype is not None and value.dtype != dtype:

@@ -5,7 +5,7 @@ Touches TensorFlow; adds ops only where a rule applies or something is observed.
 
 import numpy as np
 
-from adampatch.runtime import graph_tensors, kernels, records, sampling, worlds
+from adampatch.runtime import graph_reads, graph_tensors, kernels, records, sampling, worlds
 from adampatch.runtime.lazy import tf
 
 
@@ -104,16 +104,20 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
     if site.idle:
         return update
     bounded, stock = None, update
+    reads = graph_reads.Reads(stock)
     if site.limits is not None:
         values = update.values if isinstance(update, tf.IndexedSlices) else tf.convert_to_tensor(update)
         with tf.name_scope("adampatch"):
-            raw = tf.convert_to_tensor(rate(), values.dtype)
+            raw = tf.convert_to_tensor(reads.of(rate), values.dtype)
             bounded = bound(raw, site.limits)
-            part = bounded[0] * tf.convert_to_tensor(direction(), values.dtype)
-            offset = None if decay is None else decay()
+            part = bounded[0] * tf.convert_to_tensor(reads.of(direction), values.dtype)
+            offset = None if decay is None else reads.of(decay)
             if offset is not None:
                 part = part + tf.convert_to_tensor(offset, values.dtype)
+            known = values.shape
             values = worlds.where(bounded[1], part, values)
+            if values.shape.rank is None:  # the arms of a condition on tensors had different shapes
+                values.set_shape(known)
         update = values
         if isinstance(stock, tf.IndexedSlices):
             update = tf.IndexedSlices(values, stock.indices, stock.dense_shape)
@@ -128,7 +132,7 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
         if indices is not None:
             rows = tf.convert_to_tensor(indices())
         if worlds.world() == worlds.GRAPH:
-            return _publish_step(site, update, rate, alpha, bounded, rows)
+            return _publish_step(site, update, reads, rate, alpha, bounded, rows)
         if site.wanted():
             site.queue(rate, direction, alpha, bounded, rows)
     except Exception as error:
@@ -136,17 +140,20 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
     return update
 
 
-def _publish_step(site, update, rate, alpha, bounded, rows):
+def _publish_step(site, update, reads, rate, alpha, bounded, rows):
     slices = update if isinstance(update, tf.IndexedSlices) else None
     update = tf.convert_to_tensor(update) if slices is None else slices.values
     with tf.name_scope("adampatch"):
-        effective = rate() if bounded is None else bounded[0]
+        effective = reads.of(rate) if bounded is None else bounded[0]
         effective = tf.convert_to_tensor(effective, update.dtype)
         clamped = None if bounded is None else bounded[1]
-        scalar = None if alpha is None else tf.convert_to_tensor(alpha())
+        scalar = None if alpha is None else tf.convert_to_tensor(reads.of(alpha))
         shown = update
-        if rows is not None:
-            shape = worlds.shape_of(site.variable)
+        shape = worlds.shape_of(site.variable)
+        if rows is None and shape is not None:
+            effective = sampling.spread(effective, shape)
+            clamped = None if clamped is None else sampling.spread(clamped, shape)
+        elif rows is not None:
             effective = sampling.placed(effective, rows, shape, np.nan)
             shown = sampling.placed(update, rows, shape, 0)
             clamped = None if clamped is None else sampling.placed(clamped, rows, shape, False)

@@ -6,8 +6,12 @@ Touches no TensorFlow; reads attributes of instances and changes none.
 _CONTAINERS = (list, tuple, set, frozenset)
 
 
+#: what a class needs one of to be an optimizer's
+_UPDATES = ("apply_gradients", "get_updates")
+
+
 def _is_optimizer(x):
-    return not isinstance(x, type) and callable(getattr(type(x), "apply_gradients", None))
+    return not isinstance(x, type) and any(callable(getattr(type(x), name, None)) for name in _UPDATES)
 
 
 def _inside(value, seen):

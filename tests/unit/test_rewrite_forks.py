@@ -21,6 +21,7 @@ REFUSALS = {
     "refused_clipped_step": "AP206",
     "refused_ftml": "AP208",
     "refused_functional": "AP227",
+    "refused_getupdates_stale": "AP213",
     "refused_laprop": "AP204",
     "refused_moment_moves_after": "AP213",
     "refused_no_parity": "AP201",
@@ -87,7 +88,10 @@ def test_a_second_run_changes_nothing(case, tmp_path):
     assert again == text
 
 
-@pytest.mark.parametrize("case", cases("keras3_", "keras2_", "v1_", "v2_", "sonnet_", "subclass_", "uses_"))
+@pytest.mark.parametrize(
+    "case",
+    cases("keras3_", "keras2_", "v1_", "v2_", "sonnet_", "getupdates_", "subclass_", "uses_"),
+)
 def test_nothing_is_refused(case, tmp_path):
     _, result = applied(read(case, "before.py"), tmp_path)
     assert result.refused == 0
@@ -95,11 +99,11 @@ def test_nothing_is_refused(case, tmp_path):
     assert passed_over <= {"DecoupledDecay", "Shrinking"}  # a mixin without an update of its own
 
 
-@pytest.mark.parametrize("case", cases("keras2_", "v2_", "sonnet_"))
+@pytest.mark.parametrize("case", cases("keras2_", "v2_", "sonnet_", "getupdates_"))
 def test_the_family_is_told(case, tmp_path):
     _, result = applied(read(case, "before.py"), tmp_path)
     families = {c.family for f in result.files for c in f.classes if c.status != "not_adam"}
-    assert families == {case.split("_")[0]}
+    assert families == {case.split("_")[0].replace("getupdates", "get_updates")}
 
 
 @pytest.mark.parametrize(
