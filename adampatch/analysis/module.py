@@ -58,8 +58,6 @@ class Module:
     classes: dict[str, Any] = field(default_factory=dict)
     assigned: dict[str, Any] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
-    #: imported names that come from a framework through other modules of the project -> its paths
-    behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: ambiguous names that nothing but assignments bind -> what each of these assigns
     alternatives: dict[str, list[Any]] = field(default_factory=dict)
     #: what a dotted path is in the project's other modules: a definition and its module
