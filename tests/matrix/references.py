@@ -201,6 +201,7 @@ _ADDONS = {
     "AdamW": Reference(adam, decay=0.01, extra=_OF_ROWS),
     "Lookahead": Reference(adam, sync=3),
     "MovingAverage": _RADAM,
+    "opened": replace(_RADAM, sync=3),
     "SWA": Reference(adam, rows="lazy"),
 }
 _CONTRIB = {

@@ -41,7 +41,6 @@ class Row:
     keras: tuple[str, ...]
     environment: str = ""
     steps: int = 50
-    wrappers: tuple[str, ...] = ()
 
     @property
     def asked(self) -> list[str]:
@@ -68,7 +67,7 @@ def _missing(why: str) -> None:
 ROWS = (
     Row(
         "TF 2.21 here",
-        {"v1": "function,resource", "keras3": "function", "tf_keras": "function", "tf_keras_legacy": "eager"},
+        {"v1": "resource", "keras3": "function", "tf_keras_legacy": "function"},
         ("keras", "tf_keras"),
         steps=20,
     ),
@@ -100,10 +99,13 @@ ROWS = (
 )
 
 
-def rows() -> list[Any]:
-    """The parameters of a test: the environment of the tests always, the others under `-m matrix`."""
+def rows(matrix: bool = False) -> list[Any]:
+    """The parameters of a test: the environments of the matrix, under its mark; and, unless ``matrix``,
+    the one that runs the tests."""
     return [
-        pytest.param(row, id=row.name, marks=[pytest.mark.matrix] if row.environment else []) for row in ROWS
+        pytest.param(row, id=row.name, marks=[pytest.mark.matrix] if row.environment else [])
+        for row in ROWS
+        if row.environment or not matrix
     ]
 
 

@@ -3,13 +3,14 @@ they train to stock's bits, with one to the bound, and what they show is what th
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from references import REFERENCES, trained
-from standalone import Project, Row, Trained, rows, together
+from standalone import ROOT, Project, Row, Trained, rows, together
 
 pytestmark = pytest.mark.tensorflow
 
@@ -99,6 +100,19 @@ def test_a_rule_that_never_binds_changes_no_bit(runs: Runs) -> None:
     assert not differences(runs.stock, runs.idle)
 
 
+def test_normal_mode_gives_the_same_bits_and_rates(runs: Runs, tmp_path: Path) -> None:
+    if runs.row.environment:
+        pytest.skip("adampatch is not installed there")
+    project = Project(tmp_path / "normal", runs.row.interpreter())
+    shutil.copytree(runs.stock_project.folder, project.folder)
+    project.apply()
+    assert len(project.files()["_adampatch.py"]) < 2000
+    installed = {"ADAMPATCH_IS_INSTALLED": "1", "PYTHONPATH": str(ROOT)}
+    normal = project.train(runs.row, ADAMPATCH_EMIT="tensor", **installed)
+    parts = ("weights", "state", "rates", "alpha")
+    assert not differences(runs.patched, normal, parts) and not differences(normal, runs.patched, parts)
+
+
 def test_patched_keeps_stocks_variables_and_stdout(runs: Runs) -> None:
     for key, fact in runs.stock.facts.items():
         assert fact["state"] == runs.patched.facts[key]["state"] == runs.ruled.facts[key]["state"]
@@ -165,3 +179,25 @@ def test_a_bounded_rate_is_the_bound_itself_and_no_other_is(runs: Runs) -> None:
             assert ((rate[within] > low) & (rate[within] < high)).all(), (key, name)
             seen += int(within.any())
     assert seen > 1000
+
+
+def test_what_is_shown_of_the_last_update_is_what_it_did(runs: Runs) -> None:
+    for key, fact in runs.ruled.facts.items():
+        last = {name: rate[-1] for name, rate in runs.ruled.of(key, "rates").items()}
+        at_bound = {}
+        for name, rate in last.items():
+            bounds = [rate.dtype.type(bound) for bound in BOUNDS[name.partition("_")[0]]]
+            known = ~np.isnan(rate)
+            at_bound[name] = np.isin(rate[known], bounds).sum(), known.sum()
+        if "clamped" in fact:  # of the graph, by tensors
+            assert fact["clamped"] == {name: count for name, (count, _) in at_bound.items()}, key
+            continue
+        shot = fact["snapshot"]
+        assert shot["step"] == runs.row.steps and shot["variables"].keys() == last.keys(), key
+        reference = REFERENCES[key.partition("|")[0]]
+        assert shot["lr"] == pytest.approx(reference.rate(runs.row.steps)), key
+        for name, (count, known) in at_bound.items():
+            shown = shot["variables"][name]
+            assert shown["clamped_frac"] == pytest.approx(count / known), (key, name)
+            assert shown["rate_max"] == pytest.approx(float(np.nanmax(last[name]))), (key, name)
+            assert shown["nonfinite"] == 0 and shown["elements"] == last[name].size, (key, name)

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 import tensorflow_addons as tfa
+import training
 
 FAMILY = "v2"
 FLOAT32_ONLY = ("tfa-SWA",)  # so is its count of averages
@@ -15,6 +16,9 @@ CASES = {
     "tfa-Lookahead": lambda: tfa.optimizers.Lookahead(tf.keras.optimizers.legacy.Adam(0.02), sync_period=3),
     "tfa-MovingAverage": lambda: tfa.optimizers.MovingAverage(
         tfa.optimizers.RectifiedAdam(0.02, beta_2=0.99)
+    ),
+    "tfa-opened": lambda: training.opened(
+        tfa.optimizers.Lookahead(tfa.optimizers.RectifiedAdam(0.02, beta_2=0.99), sync_period=3)
     ),
     "tfa-SWA": lambda: tfa.optimizers.SWA(tfa.optimizers.LazyAdam(0.02), start_averaging=2, average_period=3),
 }

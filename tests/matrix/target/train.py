@@ -9,13 +9,10 @@ import sys
 import traceback
 
 import numpy as np
+import training
 
 
 def main(out, steps, asked):
-    for name in ("adampatch", "libcst", "beniget"):
-        sys.modules[name] = None  # the tool is elsewhere: importing it fails
-    import training
-
     training.prepare()
     arrays, facts = {}, {}
     for words in asked:

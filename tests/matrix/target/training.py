@@ -4,17 +4,30 @@ reference or resource variables. Everything that it leaves behind is recorded, b
 Runs wherever the generation's TensorFlow runs, stock and patched alike.
 """
 
+import os
+import sys
+
 import numpy as np
 import tensorflow as tf
+
+if "ADAMPATCH_IS_INSTALLED" not in os.environ:
+    for _name in ("adampatch", "libcst", "beniget"):
+        sys.modules[_name] = None  # the tool is elsewhere: importing it fails
 
 try:
     import _adampatch
 except ImportError:  # the stock project
     _adampatch = None
+OBSERVED = _adampatch is not None and os.environ.get("ADAMPATCH_EMIT") != "off"
 
 ROWS = [0, 2, 2, 5]
 SHAPES = (("kernel", [7, 3]), ("table", [6, 3]))
 DTYPES = ("float32", "float64")
+
+
+def opened(optimizer):
+    """The optimizer itself; patched as an instance, with all that it wraps, in a patched project."""
+    return optimizer if _adampatch is None else _adampatch.patched(optimizer)
 
 
 def initial(dtypes=DTYPES):
@@ -38,13 +51,14 @@ def gradients(steps, dtypes=DTYPES):
         yield step
 
 
-def _pairs(given, variables, dtypes):
-    pairs = []
+def pairs(given, variables, dtypes):
+    """Gradients and variables as an optimizer takes them, a table's as IndexedSlices."""
+    made = []
     for gradient, (name, value), variable in zip(given, initial(dtypes), variables):
         if name.startswith("table"):
             gradient = tf.IndexedSlices(gradient, tf.constant(ROWS), tf.constant(value.shape))
-        pairs.append((gradient, variable))
-    return pairs
+        made.append((gradient, variable))
+    return made
 
 
 def state_of(optimizer):
@@ -87,16 +101,16 @@ def eager(make, steps, dtypes, function=False):
     optimizer = make()
 
     def apply(*given):
-        optimizer.apply_gradients(_pairs(given, variables, dtypes))
+        optimizer.apply_gradients(pairs(given, variables, dtypes))
 
     step = tf.function(apply, autograph=False) if function else apply
     for given in gradients(steps, dtypes):
         step(*[tf.constant(gradient) for gradient in given])
         out.weights.append([v.numpy() for v in variables])
-        if _adampatch is not None:
+        if OBSERVED:
             out.rates.append(_adampatch.effective_rates(optimizer))
     out.state = [(name, v.numpy()) for name, v in state_of(optimizer)]
-    if _adampatch is not None:
+    if OBSERVED:
         shot = _adampatch.snapshot(optimizer)
         out.facts["snapshot"] = shot
     return out
@@ -112,15 +126,15 @@ def in_graph(make, steps, dtypes, resource):
         optimizer = make()
         count = v1.train.get_or_create_global_step()
         keywords = {"global_step": count} if isinstance(optimizer, v1.train.Optimizer) else {}
-        train = optimizer.apply_gradients(_pairs(given, variables, dtypes), **keywords)
+        train = optimizer.apply_gradients(pairs(given, variables, dtypes), **keywords)
         kept = [v for v in v1.global_variables() if not any(v is variable for variable in variables)]
-        fetched = {} if _adampatch is None else _adampatch.v1.tensors()
+        fetched = _adampatch.v1.tensors() if OBSERVED else {}
         with v1.Session(config=settings()) as session:
             session.run(v1.global_variables_initializer())
             for arrays in gradients(steps, dtypes):
                 _, seen = session.run([train, fetched], dict(zip(given, arrays)))
                 out.weights.append(session.run(variables))
-                if _adampatch is not None:
+                if OBSERVED:
                     out.rates.append({name: found["rate"] for name, found in seen.items()})
                     out.alphas.append({name: found["alpha"] for name, found in seen.items()})
             out.state = list(zip([v.name for v in kept], session.run(kept)))
