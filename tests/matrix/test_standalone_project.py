@@ -155,7 +155,7 @@ def test_a_package_and_a_script_share_what_they_know(row: Row, tmp_path: Path) -
     )
     assert told["early"] == []  # ours was imported, TensorFlow was not
     for where in ("script", "package", "spawned"):
-        assert told[where]["weights"] == plain[where]["weights"] == told["script"]["weights"]
+        assert told[where]["weights"] == plain["script"]["weights"] == plain["package"]["weights"]
         assert told[where]["modules"] == ["_adampatch", "model._adampatch"]
         first, second = told[where]["rates"]
         assert first == second and list(first) == ["w"]
@@ -165,7 +165,8 @@ def test_revert_gives_the_project_back(row: Row, tmp_path: Path) -> None:
     names = ["training", "train", *(f"optimizers_{name}" for name in row.optimizers)]
     project = Project.made(tmp_path / "project", row.interpreter(), *names)
     before = project.files()
-    project.apply("--standalone", "--python", project.python)
+    # A target's own edits are of use where its versions are not those of the table.
+    project.apply("--standalone", *(["--python", project.python] if row.environment else []))
     patched = project.files()
     assert "_adampatch.py" in patched and all(
         patched[name] != text for name, text in before.items() if name.startswith("optimizers_")

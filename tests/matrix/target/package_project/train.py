@@ -63,7 +63,8 @@ def main():
     from model import making
 
     answers = {"early": EARLY, "script": asked(make()), "package": asked(making.make())}
-    answers["spawned"] = spawned(making.make())
+    if _adampatch is not None:
+        answers["spawned"] = spawned(making.make())
     with open("answers.json", "w") as stream:
         json.dump(answers, stream)
 
