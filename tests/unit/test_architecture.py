@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import adampatch
+from adampatch.project import runtime_module, stock
 
 PACKAGE = Path(adampatch.__file__).parent
 #: package -> the packages of ours it may import (itself always)
@@ -31,10 +34,16 @@ TARGET_SIDE = [
     *(PACKAGE / n for n in ("__init__.py", "v1.py", "optimizers.py")),
 ]
 TARGET_ROOTS = {"adampatch", "numpy", "tensorflow", "keras", "tf_keras"}
+#: modules of the standard library that Python 3.7 does not have
+NEWER = {"graphlib", "tomllib", "zoneinfo"}
 
 
 def imports(path: Path, *, lazy: bool) -> set[str]:
     """Dotted names that a file imports: at import time, or inside of functions."""
+    return imports_of(path.read_text(), lazy=lazy)
+
+
+def imports_of(text: str, *, lazy: bool) -> set[str]:
     found: set[str] = set()
 
     def visit(node: ast.AST, inside: bool) -> None:
@@ -47,7 +56,7 @@ def imports(path: Path, *, lazy: bool) -> set[str]:
         for child in ast.iter_child_nodes(node):
             visit(child, inside)
 
-    visit(ast.parse(path.read_text()), False)
+    visit(ast.parse(text), False)
     return found
 
 
@@ -74,7 +83,69 @@ def test_the_target_side_parses_on_python_3_7(path: Path) -> None:
 @pytest.mark.parametrize("path", TARGET_SIDE, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_the_target_side_needs_only_tensorflow_and_numpy(path: Path) -> None:
     roots = {n.split(".")[0] for n in imports(path, lazy=False) | imports(path, lazy=True)}
-    assert roots <= TARGET_ROOTS | set(sys.stdlib_module_names), path
+    assert roots <= TARGET_ROOTS | set(sys.stdlib_module_names) - NEWER, path
+
+
+@pytest.fixture(scope="module")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("project") / "_adampatch.py"
+    return runtime_module.runtime_module(path, runtime_module.Wish(standalone=True)).decode()
+
+
+def test_the_standalone_module_is_python_3_7_over_tensorflow_and_numpy(standalone: str) -> None:
+    ast.parse(standalone, feature_version=(3, 7))
+    roots = {n.split(".")[0] for n in imports_of(standalone, lazy=False)}
+    assert roots <= {"numpy"} | set(sys.stdlib_module_names) - NEWER
+    later = {n.split(".")[0] for n in imports_of(standalone, lazy=True)}
+    assert later <= TARGET_ROOTS | set(sys.stdlib_module_names) - NEWER
+
+
+def test_the_standalone_module_holds_every_module_of_the_run_time() -> None:
+    files = {path.stem for path in (PACKAGE / "runtime").glob("*.py")}
+    assert set(runtime_module.SECTIONS) == files - {"__init__"}
+
+
+def top_level(text: str) -> list[str]:
+    """The names that the statements of a module bind, imports left out; each once."""
+    found: set[str] = set()
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif not isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = (n for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store))
+            found.update(n.id for n in names)
+    return sorted(found)
+
+
+def test_modules_that_become_one_file_define_no_name_twice(standalone: str) -> None:
+    # Each module's name is itself a name of that file, and so is what the file defines at its ends.
+    named = [*runtime_module.SECTIONS, "RULES", "STANDALONE", "_shared", "_bound"]
+    for section in runtime_module.SECTIONS:
+        named += top_level((PACKAGE / "runtime" / f"{section}.py").read_text())
+    assert [name for name, times in Counter(named).items() if times > 1] == []
+    assert set(named) <= set(top_level(standalone))
+
+
+def test_no_parameter_hides_a_section_that_its_function_uses() -> None:
+    for section in runtime_module.SECTIONS:
+        tree = ast.parse((PACKAGE / "runtime" / f"{section}.py").read_text())
+        for function in (n for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.Lambda))):
+            arguments = {a.arg for a in ast.walk(function.args) if isinstance(a, ast.arg)}
+            for use in ast.walk(function):
+                if isinstance(use, ast.Attribute) and isinstance(use.value, ast.Name):
+                    hidden = arguments & set(runtime_module.SECTIONS) & {use.value.id}
+                    module = PACKAGE / "runtime" / f"{use.value.id}.py"
+                    assert not hidden or use.attr not in top_level(module.read_text()), (section, use.lineno)
+
+
+def test_the_shipped_table_is_that_of_the_installed_versions() -> None:
+    if any(find_spec(name) is None for name in ("tensorflow", "keras", "tf_keras")):
+        pytest.skip("TensorFlow, Keras or tf_keras is not installed")
+    made, shipped = stock.table_for(sys.executable), stock.shipped()
+    assert len(made.edits) > 20
+    assert made.edits == {key: shipped.edits.get(key) for key in made.edits}
+    assert made.refused == {key: shipped.refused.get(key) for key in made.refused}
+    assert made.plain <= shipped.plain
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("**/*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
