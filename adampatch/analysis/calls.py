@@ -10,13 +10,13 @@ import gast
 from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
 from adampatch.algebra.kernels import Kernel, kernel_named
 from adampatch.analysis import catalog
+from adampatch.analysis.applying import is_partial
 from adampatch.analysis.run import KernelCall, VariableWrite
 from adampatch.analysis.values import (
     Dotted,
     Each,
     Either,
     Frame,
-    Function,
     Items,
     Origin,
     Ref,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _STORAGE = (Ref, VariableRef, Either)
 _READS = frozenset({"value", "read_value", "initialized_value", "numpy", "_ref"})
-_CONDITIONALS = frozenset({"cond", "switch", "smart_cond", "in_train_phase"})
+_CONDITIONALS = frozenset({"cond", "switch", "smart_cond"})
 
 
 class Calls:
@@ -74,32 +74,23 @@ class Calls:
         if isinstance(callee, gast.Attribute):
             base = it.eval(callee.value, frame)
             if isinstance(base, SuperObject):
-                return self._super_call(node, callee.attr)
+                return self.super_call(node, callee.attr)
             stock = isinstance(base, SelfObject) and callee.attr not in it.methods
             if stock and callee.attr in catalog.WRITE_METHODS:
-                return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
+                return self.write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
             if isinstance(base, _STORAGE):
                 if callee.attr in _READS:
                     return it.as_expr(base)
                 if callee.attr in catalog.WRITE_FUNCTIONS and (node.args or node.keywords):
-                    return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
+                    return self.write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
             value = it.attribute(base, callee, frame)
         else:
             value = it.eval(callee, frame)
-        if isinstance(value, Function):
-            inlined = it.inlining.call(value, node, frame)
-            return self._unknown_call(node, frame) if inlined is None else inlined
-        if isinstance(value, Dotted):
-            return self._framework(value, node, frame)
-        if (
-            isinstance(value, Ref)
-            and value.slot.startswith("self.")
-            and value.slot[5:] in catalog.WRITE_METHODS
-        ):
-            # a method handed over as a function: scatter_add=self._resource_scatter_add
-            return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
+        applied = it.applying.call(value, node, frame)
+        if applied is not None:
+            return applied
         if isinstance(callee, gast.Name) and isinstance(value, Ref) and self._is_builtin(callee.id, frame):
             return self._builtin(callee.id, node, frame)
         return self._unknown_call(node, frame)
@@ -107,7 +98,7 @@ class Calls:
     def _is_builtin(self, name: str, frame: Frame) -> bool:
         return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
 
-    def _super_call(self, node: Any, method: str) -> Any:
+    def super_call(self, node: Any, method: str) -> Any:
         self.interpreter.run_.delegations.append((node, method))
         return self.interpreter.unknown(node, f"super().{method}")
 
@@ -130,11 +121,14 @@ class Calls:
 
     # ----------------------------------------------------------- framework calls
 
-    def _framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
+    def framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         path, last = value.paths[0], catalog.function_name(value.paths[0])
         if "_adampatch" in path.split("."):
             return self._patched(last, node, frame)
+        if is_partial(value):
+            partial = it.applying.partial(node, frame)
+            return self._unknown_call(node, frame) if partial is None else partial
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
             return self._unknown_call(node, frame)
         kernel = kernel_named(last)
@@ -164,7 +158,10 @@ class Calls:
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
-            return self._conditional(args, node, frame)
+            return it.applying.conditional(args, nodes, node, frame)
+        if last == "case" and args:
+            chosen = it.applying.case(args, node, frame)
+            return self._unknown_call(node, frame) if chosen is None else chosen
         row = catalog.FUNCTIONS.get(last)
         if row is not None and len(args) >= row[1]:
             label = catalog.COMPARISONS.get(last) or self._variant(node, frame)
@@ -220,19 +217,6 @@ class Calls:
         origin = Origin(node, tuple(nodes), it.context(frame))
         return Op(name, tuple(it.as_expr(a) for a in args), label=label, origin=origin)
 
-    def _conditional(self, args: list[Any], node: Any, frame: Frame) -> Any:
-        """``tf.cond(p, f, g)``, ``K.switch(p, a, b)``: a select whose arms may be functions."""
-        it = self.interpreter
-        condition = it.as_expr(args[0])
-        arms = []
-        for arm in args[1:3]:
-            arms.append(it.inlining.enter(arm, [], {}, node) if isinstance(arm, Function) else arm)
-        return Op(
-            "select",
-            (condition, it.as_expr(arms[0]), it.as_expr(arms[1])),
-            origin=Origin(node, (), it.context(frame), fixed=True),
-        )
-
     def _unknown_call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         args = self._arguments(node, frame)
@@ -270,7 +254,7 @@ class Calls:
 
     # -------------------------------------------------------------------- writes
 
-    def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None) -> Any:
+    def write_call(self, node: Any, how: str, frame: Frame, target: Any = None) -> Any:
         """A write by method. ``target``: what ``target.assign(value)`` writes to; None: the
         first argument, as in ``self.assign(target, value)``."""
         it = self.interpreter

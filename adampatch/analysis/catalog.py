@@ -7,6 +7,7 @@ user's own variable holds.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 #: a dotted import path that starts with one of these is the framework's own
@@ -98,7 +99,7 @@ COMPARISONS = {
 SILENT_KEYWORDS = frozenset(
     {
         *("name", "use_locking", "dtype", "axis", "ord", "keepdims", "validate_indices", "read_value"),
-        *("trainable", "shape", "synchronization", "aggregation"),
+        *("trainable", "shape", "synchronization", "aggregation", "strict", "exclusive"),
     }
 )
 
@@ -113,8 +114,13 @@ KEYWORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     **dict.fromkeys(
         ("cond", "switch", "smart_cond"),
-        (("pred", "condition"), ("true_fn", "then_expression"), ("false_fn", "else_expression")),
+        (
+            ("pred", "condition"),
+            ("true_fn", "fn1", "then_expression"),
+            ("false_fn", "fn2", "else_expression"),
+        ),
     ),
+    "case": (("pred_fn_pairs",), ("default",)),
     **dict.fromkeys(
         ("gather", "gather_v2", "take", "resource_gather"), (("params", "x", "resource"), ("indices",))
     ),
@@ -191,7 +197,8 @@ COUNTED_CALLS = frozenset({"_decayed_lr", "_fallback_apply_state"})
 @dataclass(frozen=True)
 class UpdateMethod:
     """A method in which the update is written, and what its parameters after ``self`` are:
-    g gradient, w variable, i indices, . anything else, G list of (gradient, variable)."""
+    g gradient, w variable, i indices, G list of (gradient, variable), . anything else; a function
+    that adds to rows of its first argument is +."""
 
     name: str
     roles: str
@@ -211,6 +218,45 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
         UpdateMethod("apply_gradients", "G.", "dense"),
     )
 }
+
+
+@dataclass(frozen=True)
+class InnerMethod(UpdateMethod):
+    """An update method that only the methods ``callers`` of some stock classes call."""
+
+    callers: frozenset[str]
+    stock: frozenset[str]
+
+
+INNER_METHODS: dict[str, InnerMethod] = {
+    "_apply_sparse_shared": InnerMethod(
+        "_apply_sparse_shared",
+        "gwi+",
+        "sparse",
+        frozenset({"_apply_sparse", "_resource_apply_sparse"}),
+        frozenset(
+            {
+                "tensorflow.compat.v1.train.AdamOptimizer",
+                *(
+                    f"tensorflow.contrib.opt.{name}"
+                    for name in ("AdaMaxOptimizer", "AdamGSOptimizer", "AdamWOptimizer", "NadamOptimizer")
+                ),
+            }
+        ),
+    )
+}
+
+
+def inner_methods(methods: Container[str], bases: Iterable[str]) -> list[str]:
+    """The inner methods that a class with these methods, of its own or from the project's bases,
+    has called by its stock ``bases``."""
+    canonical = {STOCK_OPTIMIZERS.get(base, base) for base in bases}
+    return [
+        name
+        for name, inner in INNER_METHODS.items()
+        if inner.stock & canonical and name in methods and any(c not in methods for c in inner.callers)
+    ]
+
 
 #: the update methods that a class has to define to do without its base's
 COMPLETE: dict[str, frozenset[str]] = {

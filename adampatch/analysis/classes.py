@@ -127,21 +127,22 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     ancestry = hierarchy.ancestry(module, node)
     outside = hierarchy.outside_bases(module, node)
     own = own_methods(node)
-    updates = [name for name in catalog.UPDATE_METHODS if name in own]
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
-    if not updates and not stock and len(ancestry) == 1:
+    if not stock and len(ancestry) == 1 and not any(name in own for name in catalog.UPDATE_METHODS):
         return None
     methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
         inside = module if ancestor is node else ancestor_module.within(ancestor)
         methods.update((name, Function(f, inside)) for name, f in own_methods(ancestor).items())
+    entries = [*catalog.UPDATE_METHODS, *catalog.inner_methods(methods, stock)]
+    updates = [name for name in entries if name in own]
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
     wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
     sites: list[Site] = []
     delegates = False
     known = _base_reports(ancestry[1:], hierarchy, adaptive)
-    inherited = [n for n in catalog.UPDATE_METHODS if n in methods and n not in own] if own and known else []
+    inherited = [n for n in entries if n in methods and n not in own] if own and known else []
     for name in [*updates, *inherited]:
         findings = sites_of_method(name, methods[name], methods, family)
         delegates = delegates or findings.delegates

@@ -14,6 +14,7 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
+from adampatch.analysis.applying import Applying
 from adampatch.analysis.calls import Calls
 from adampatch.analysis.conditions import Conditions, is_none
 from adampatch.analysis.inlining import Inlining
@@ -22,6 +23,7 @@ from adampatch.analysis.run import Run
 from adampatch.analysis.sequences import Sequences, fresh
 from adampatch.analysis.statements import BINARY, Statements
 from adampatch.analysis.values import (
+    Arguments,
     Context,
     Dotted,
     Each,
@@ -29,10 +31,13 @@ from adampatch.analysis.values import (
     Frame,
     Function,
     Items,
+    Keywords,
     Origin,
     Ref,
+    Rest,
     SelfObject,
     Slices,
+    SuperMethod,
     SuperObject,
     VariableRef,
     nameless,
@@ -59,13 +64,15 @@ class Interpreter:
         self.calls = Calls(self)
         self.conditions = Conditions(self)
         self.inlining = Inlining(self)
+        self.applying = Applying(self)
         self.sequences = Sequences(self)
 
     # ------------------------------------------------------------------ running
 
     def run(self, function: Function, arguments: list[Any]) -> Run:
         """Interprets a method on values for its parameters after ``self``."""
-        self.inlining.enter(replace(function, bound=SelfObject()), arguments, {}, function.node)
+        bound = replace(function, bound=SelfObject())
+        self.inlining.enter(bound, Arguments(tuple(arguments), open=True), function.node)
         self.run_.written = frozenset(w.slot for w in self.run_.state_writes)
         return self.run_
 
@@ -125,7 +132,7 @@ class Interpreter:
         elif isinstance(base, Expr):
             slot = f"<{base.key}>.{name}"
         elif isinstance(base, SuperObject):
-            return base
+            return SuperMethod(f"super().{name}", name, node, self.context(frame), False, name=name)
         else:
             slot = f"{name}@{id(node)}"
         if slot in self.attributes:
@@ -139,7 +146,7 @@ class Interpreter:
         if not decorators:
             return replace(function, bound=base)
         if decorators == ["property"]:
-            return self.inlining.enter(replace(function, bound=base), [], {}, node)
+            return self.inlining.enter(replace(function, bound=base), Arguments(), node)
         if decorators == ["staticmethod"]:
             return function
         if decorators == ["classmethod"]:
@@ -162,6 +169,8 @@ class Interpreter:
             and -len(base.items) <= position < len(base.items)
         ):
             return base.items[position]
+        if isinstance(base, Keywords) and isinstance(index, Const) and index.value in base.items:
+            return base.items[str(index.value)]
         if isinstance(base, Each):
             return self.sequences.element(base, index)
         if isinstance(base, (Ref, SelfObject, VariableRef)):
@@ -293,6 +302,10 @@ class Interpreter:
             return Op("opaque", (self.as_expr(value.item),), label="sequence")
         if isinstance(value, Items):
             return Op("opaque", tuple(self.as_expr(v) for v in value.items), label="tuple")
+        if isinstance(value, Keywords):
+            return Op("opaque", tuple(self.as_expr(v) for v in value.items.values()), label="keywords")
+        if isinstance(value, Rest):
+            return self.clouded("rest")
         return Leaf("?", Role.READ, f"?{id(value)}")
 
     def _read(self, ref: Ref) -> Expr:

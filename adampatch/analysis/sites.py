@@ -14,11 +14,11 @@ from adampatch.algebra.expression import Leaf, negated
 from adampatch.algebra.mathtext import math_text
 from adampatch.algebra.newvalue import Ladder, Step, steps_of_new_value
 from adampatch.algebra.parity import Parity
-from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
+from adampatch.analysis.catalog import INNER_METHODS, UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
-from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef
+from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef, Writer
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def sites_of_method(
 def _sites_of_method(
     name: str, function: Function, methods: Mapping[str, Function], family: str
 ) -> MethodFindings:
-    described = UPDATE_METHODS[name]
+    described = UPDATE_METHODS.get(name) or INNER_METHODS[name]
     written: frozenset[str] = frozenset()
     run = Run()
     for _ in range(2):
@@ -116,7 +116,7 @@ def _sites_of_method(
         line, what = run.unfollowed
         reason = reason_text("AP218", f"the method has a statement that is not followed: {what}", line)
         found = [replace(s, status="refused", reason=reason) if s.status == "patchable" else s for s in found]
-    delegates = any(method in UPDATE_METHODS for _, method in run.delegations)
+    delegates = any(method in UPDATE_METHODS or method in INNER_METHODS for _, method in run.delegations)
     return MethodFindings(_without_conflicts(found), delegates)
 
 
@@ -131,6 +131,8 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
             arguments.append(gradient)
         elif role == "w":
             arguments.append(interpreter.variable)
+        elif role == "+":
+            arguments.append(Writer("scatter_add"))
         elif role == "G":
             gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
             arguments.append(Each(Items((gradient, interpreter.variable))))

@@ -5,7 +5,7 @@ Expressions are the interpreter's own; calls are in ``calls.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +171,23 @@ class Statements:
             self.path = (*path, (id(node), going))
         else:
             self._join(frame, condition, *states)
+
+    def forked(
+        self, node: Any, conditions: Sequence[Expr], arms: Sequence[Callable[[], Any]], frame: Frame
+    ) -> list[Any]:
+        """What each of the ``arms`` of a call gives, of which one runs: the first whose condition
+        holds, else the last, which has none."""
+        before, path = self._state(frame), self.path
+        results, states = [], []
+        for number, arm in enumerate(arms):
+            self._restore(frame, before)
+            self.path = (*path, (id(node), number))
+            results.append(arm())
+            states.append(self._state(frame))
+        self.path = path
+        for condition, state in zip(reversed(conditions), reversed(states[:-1]), strict=True):
+            self._join(frame, condition, state, self._state(frame))
+        return results
 
     def _condition_returns(self, frame: Frame, condition: Expr, marks: list[int], both_end: bool) -> None:
         """Puts the branch's condition on what its arms return; nested ones have no name."""
