@@ -48,7 +48,7 @@ def runtime_module(form=None, spy=None):
 
     bound = bind(form)
     module = types.ModuleType("_adampatch")
-    for name in ("step", "fused", "observed", "patched", "effective_rates", "snapshot", "v1"):
+    for name in ("step", "fused", "observed", "patched", "where", "effective_rates", "snapshot", "v1"):
         setattr(module, name, getattr(bound, name))
     if spy is not None:
 

@@ -124,7 +124,7 @@ class Calls:
     def framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         path, last = value.paths[0], catalog.function_name(value.paths[0])
-        if "_adampatch" in path.split("."):
+        if catalog.RUNTIME in path.split("."):
             return self._patched(last, node, frame)
         if is_partial(value):
             partial = it.applying.partial(node, frame)
@@ -242,8 +242,10 @@ class Calls:
         return ref
 
     def _patched(self, last: str, node: Any, frame: Frame) -> Any:
-        """Our own calls: a site that was patched before."""
+        """Our own calls: a site that was patched before, or a choice in what was written there."""
         it = self.interpreter
+        if last == "where" and len(node.args) == 3:
+            return self._operation("select", [it.eval(a, frame) for a in node.args], node.args, node, frame)
         it.run_.patched.append(node)
         for keyword in node.keywords:
             if keyword.arg == "update":

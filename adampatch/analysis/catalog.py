@@ -131,6 +131,23 @@ KEYWORDS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+#: the module that patched code calls
+RUNTIME = "_adampatch"
+
+
+_KERAS_OPS = re.compile(r"(?:^|\.)keras\.(?:src\.)?ops\.")
+
+
+def chooses_any_shapes(paths: tuple[str, ...], *, wherever: bool) -> bool:
+    """Whether a function that chooses between two values broadcasts them. ``wherever``: in the
+    TensorFlow that the code is for, ``tf.where`` does."""
+    for path in paths:
+        name = function_name(path)
+        if name != "where_v2" and not (name == "where" and (wherever or _KERAS_OPS.search(path))):
+            return False
+    return bool(paths)
+
+
 def function_name(path: str) -> str:
     """The name of a framework function as the tables have it: ``tf.raw_ops.ResourceScatterSub``
     and ``gen_state_ops.resource_scatter_sub`` are one."""

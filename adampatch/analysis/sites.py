@@ -310,6 +310,7 @@ def _emitted(
         context,
         reread=family in ("keras2", "keras3", "v2"),
         counted=family in ("keras2", "v2"),
+        broadcasts=family in ("keras2", "keras3"),
     )
     parts: dict[str, str | None] = {}
     wanted: dict[str, tuple[Expr | None, bool]] = {
@@ -374,6 +375,9 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
         known = by_node.get(id(site.node))
         if known is None:
             by_node[id(site.node)] = site
+        elif "patchable" in (known.status, site.status) and not site.place.excludes(known.place):
+            words = "the variable is stepped twice on one path, by a helper that is called twice"
+            by_node[id(site.node)] = refused(known, "AP209", words)
         elif known.status == "patchable" and (site.status != "patchable" or site.parts != known.parts):
             other = disagreeing(known)
             by_node[id(site.node)] = replace(other, reason=site.reason or other.reason)

@@ -25,6 +25,7 @@ REFUSALS = {
     "refused_no_parity": "AP201",
     "refused_novograd": "AP204",
     "refused_stale_moments": "AP213",
+    "refused_step_called_twice": "AP209",
     "refused_two_quotients": "AP207",
     "refused_v1_discarded_assign": "AP213",
     "refused_v2_adopt": "AP204",
