@@ -22,7 +22,7 @@ keras = pytest.importorskip("keras")
 
 FORKS = Path(__file__).resolve().parent / "fixtures" / "forks"
 NAMES = sorted(path.parent.name for path in FORKS.glob("*/before.py"))
-KERAS = [n for n in NAMES if n.startswith(("keras3_", "subclass_")) and n != "subclass_v1"]
+KERAS = [n for n in NAMES if n.startswith(("keras3_", "partial_", "subclass_")) and n != "subclass_v1"]
 V1 = [n for n in NAMES if n.startswith("v1_") or n == "subclass_v1"]
 STEPS = 30
 SHAPES = [(7, 3), (5,)]

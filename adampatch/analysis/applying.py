@@ -43,14 +43,14 @@ class Applying:
         """The call ``node`` whose callee holds ``value``; None where it cannot be followed."""
         it = self.interpreter
         if isinstance(value, SuperMethod):
-            return it.calls.super_call(node, value.name)
+            return it.calls._super_call(node, value.name)
         how = self._writer(value)
         if how is not None:
-            return it.calls.write_call(node, how, frame)
+            return it.calls._write_call(node, how, frame)
         if isinstance(value, Partial) and _says_nothing(value.arguments):
             return self.call(value.function, node, frame)
         if isinstance(value, Dotted):
-            return it.calls.framework(value, node, frame)
+            return it.calls._framework(value, node, frame)
         if not _is_function(value):
             return None
         arguments = it.inlining.arguments(node, frame)
@@ -59,7 +59,7 @@ class Applying:
     def _enter(self, value: Any, arguments: Arguments, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         if isinstance(value, Function):
-            return it.inlining.call(value, arguments, node, it.context(frame))
+            return it.inlining.called(value, arguments, node, it.context(frame))
         if isinstance(value, Partial):
             return self._enter(value.function, arguments.after(value.arguments), node, frame)
         arms = [self._arm(v, arguments, node, frame) for v in (value.first, value.second)]

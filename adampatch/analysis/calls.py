@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,17 @@ import gast
 from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
 from adampatch.algebra.kernels import Kernel, kernel_named
 from adampatch.analysis import catalog
-from adampatch.analysis.applying import is_partial
-from adampatch.analysis.run import KernelCall, VariableWrite
+from adampatch.analysis.applying import captured, is_partial
+from adampatch.analysis.run import Handed, KernelCall, VariableWrite
 from adampatch.analysis.values import (
     Dotted,
     Each,
     Either,
     Frame,
+    Function,
     Items,
     Origin,
+    Partial,
     Ref,
     SelfObject,
     Slices,
@@ -70,19 +73,22 @@ class Calls:
 
     def call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
+        it.run_.covered.reached.add(id(node))
         callee = node.func
         if isinstance(callee, gast.Attribute):
             base = it.eval(callee.value, frame)
             if isinstance(base, SuperObject):
-                return self.super_call(node, callee.attr)
+                return self._super_call(node, callee.attr)
             stock = isinstance(base, SelfObject) and callee.attr not in it.methods
+            if stock and callee.attr in catalog.UPDATE_METHODS:
+                it.run_.delegations.append((node, callee.attr))
             if stock and callee.attr in catalog.WRITE_METHODS:
-                return self.write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
+                return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
             if isinstance(base, _STORAGE):
                 if callee.attr in _READS:
                     return it.as_expr(base)
                 if callee.attr in catalog.WRITE_FUNCTIONS and (node.args or node.keywords):
-                    return self.write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
+                    return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
             value = it.attribute(base, callee, frame)
@@ -98,7 +104,7 @@ class Calls:
     def _is_builtin(self, name: str, frame: Frame) -> bool:
         return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
 
-    def super_call(self, node: Any, method: str) -> Any:
+    def _super_call(self, node: Any, method: str) -> Any:
         self.interpreter.run_.delegations.append((node, method))
         return self.interpreter.unknown(node, f"super().{method}")
 
@@ -121,7 +127,7 @@ class Calls:
 
     # ----------------------------------------------------------- framework calls
 
-    def framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
+    def _framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         path, last = value.paths[0], catalog.function_name(value.paths[0])
         if catalog.RUNTIME in path.split("."):
@@ -233,6 +239,7 @@ class Calls:
             slot, _slot_name(args) if name == "get_slot" else name.lstrip("_"), node, it.context(frame), pure
         )
         if name not in catalog.PURE_CALLS:
+            self._handed(node, name, args, frame)
             self.taint(ref, args)
             base = node.func.value if isinstance(node.func, gast.Attribute) else None
             handed = [*args, it.eval(base, frame)] if base is not None else args
@@ -240,6 +247,31 @@ class Calls:
                 # it may set any attribute of the optimizer
                 it.attributes = {slot: it.clouded(slot) for slot in it.attributes}
         return ref
+
+    def _handed(self, node: Any, name: str, args: list[Any], frame: Frame) -> None:
+        """Notes a call of something unknown that is given the variable and what steps it."""
+        it = self.interpreter
+        calls = any(isinstance(n, gast.Call) for n in gast.walk(node.func))
+        callee = None if calls else it.eval(node.func, frame)  # once is enough for a call
+        if isinstance(callee, Dotted):
+            framework = callee.paths[0].split(".")[0] in catalog.FRAMEWORK_ROOTS
+            if framework and not catalog.TRAINING_OPS.match(catalog.function_name(callee.paths[0])):
+                return
+        elif isinstance(node.func, gast.Name) and self._is_builtin(name, frame) and name in dir(builtins):
+            return
+        parts = [*args, *captured(callee)]
+        parts += [c for a in parts for c in captured(a)]
+        parts += [i for a in parts if isinstance(a, Items) for i in a.items]
+        if any(isinstance(p, (VariableRef, Each)) for p in parts) and any(
+            self.is_models(p) for p in parts if not isinstance(p, (VariableRef, Function, Partial))
+        ):
+            own = (
+                isinstance(node.func, gast.Attribute)
+                and getattr(node.func.value, "id", "") == frame.self_name
+            )
+            named = isinstance(node.func, (gast.Attribute, gast.Name))
+            shown = name if named else frame.module.normal_text(node.func)[:40]
+            it.run_.handed.append(Handed(node, shown, own))
 
     def _patched(self, last: str, node: Any, frame: Frame) -> Any:
         """Our own calls: a site that was patched before, or a choice in what was written there."""
@@ -256,7 +288,7 @@ class Calls:
 
     # -------------------------------------------------------------------- writes
 
-    def write_call(self, node: Any, how: str, frame: Frame, target: Any = None) -> Any:
+    def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None) -> Any:
         """A write by method. ``target``: what ``target.assign(value)`` writes to; None: the
         first argument, as in ``self.assign(target, value)``."""
         it = self.interpreter

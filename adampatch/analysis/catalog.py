@@ -187,6 +187,9 @@ WRITE_KEYWORDS = (
     ("updates",),
 )
 
+#: functions that step a variable in one, those that are not known included
+TRAINING_OPS = re.compile(r"(?:resource_)?(?:sparse_)?apply_\w+$")
+
 #: methods of optimizers that write: self.assign(variable, value), self._resource_scatter_add(x, i, v)
 WRITE_METHODS = {
     "assign": "set",
@@ -264,14 +267,16 @@ INNER_METHODS: dict[str, InnerMethod] = {
 }
 
 
-def inner_methods(methods: Container[str], bases: Iterable[str]) -> list[str]:
+def inner_methods(methods: Container[str], bases: Iterable[str], called: Container[str] = ()) -> list[str]:
     """The inner methods that a class with these methods, of its own or from the project's bases,
-    has called by its stock ``bases``."""
+    has called by its stock ``bases``: by what it does not override, or has ``called``."""
     canonical = {STOCK_OPTIMIZERS.get(base, base) for base in bases}
     return [
         name
         for name, inner in INNER_METHODS.items()
-        if inner.stock & canonical and name in methods and any(c not in methods for c in inner.callers)
+        if inner.stock & canonical
+        and name in methods
+        and any(c in called or c not in methods for c in inner.callers)
     ]
 
 
@@ -286,6 +291,7 @@ COMPLETE: dict[str, frozenset[str]] = {
 _KERAS = ("Adam", "AdamW", "Nadam", "Adamax")
 _LEGACY = ("Adam", "Nadam", "Adamax")
 _V2_FILES = "tensorflow.python.keras.optimizer_v2"
+_CONTRIB_FILES = "tensorflow.contrib.opt.python.training"
 
 #: where stock Adam-family classes are exported, and the canonical place of each
 _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
@@ -327,12 +333,23 @@ _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("tensorflow_addons.optimizers.lazy_adam",), "tensorflow_addons.optimizers", ("LazyAdam",)),
     (("tensorflow_addons.optimizers.rectified_adam",), "tensorflow_addons.optimizers", ("RectifiedAdam",)),
     (("tensorflow_addons.optimizers.weight_decay_optimizers",), "tensorflow_addons.optimizers", ("AdamW",)),
-    (
-        ("tensorflow.contrib.opt",),
-        "tensorflow.contrib.opt",
-        ("AdamGSOptimizer", "AdamWOptimizer", "LazyAdamGSOptimizer", "LazyAdamOptimizer", "NadamOptimizer"),
+    *(
+        (("tensorflow.contrib.opt", f"{_CONTRIB_FILES}.{file}"), "tensorflow.contrib.opt", (name,))
+        for file, name in (
+            ("adam_gs_optimizer", "AdamGSOptimizer"),
+            ("lazy_adam_gs_optimizer", "LazyAdamGSOptimizer"),
+            ("lazy_adam_optimizer", "LazyAdamOptimizer"),
+            ("nadam_optimizer", "NadamOptimizer"),
+            ("weight_decay_optimizers", "AdamWOptimizer"),
+        )
     ),
     *(((f"{_V2_FILES}.{name.lower()}",), f"{_V2_FILES}.{name.lower()}", (name,)) for name in _LEGACY),
+    ((f"{_V2_FILES}.adam",), f"{_V2_FILES}.adam", ("NonFusedAdam",)),
+    (
+        ("keras.optimizers.optimizer_v2.adam", "keras.optimizer_v2.adam"),
+        "keras.optimizers.optimizer_v2.adam",
+        ("NonFusedAdam",),
+    ),
 )
 
 #: canonical place -> the modules that its classes are defined in, each in one of its own
@@ -340,9 +357,11 @@ _STOCK_FILES = {
     "keras.optimizers": ("keras.src.optimizers",),
     "keras.optimizers.legacy": (
         "keras.src.optimizers.legacy",
+        "keras.optimizers.legacy",
         "keras.optimizers.optimizer_v2",
         "keras.optimizer_v2",
     ),
+    "keras.optimizers.experimental": ("keras.optimizers.optimizer_experimental",),
     "tf_keras.optimizers": ("tf_keras.src.optimizers",),
     "tf_keras.optimizers.legacy": ("tf_keras.src.optimizers.legacy",),
 }
@@ -385,6 +404,20 @@ OPTIMIZER_GETTERS: dict[str, str] = {
     )
     for function in ("get", "deserialize")
 }
+
+#: decorators after which a function does what it says
+TRANSPARENT_DECORATORS = frozenset(
+    {
+        "tensorflow.function",
+        "tensorflow.python.eager.def_function.function",
+        "tensorflow.python.eager.polymorphic_function.polymorphic_function.function",
+        "tensorflow.autograph.experimental.do_not_convert",
+        "tensorflow.python.autograph.do_not_convert",
+        "tensorflow.python.autograph.impl.api.do_not_convert",
+        "typeguard.typechecked",
+        "typing.no_type_check",
+    }
+)
 
 #: callees, by last part, that ask what a class is and never call it
 ASKING_CALLS = frozenset(
@@ -430,6 +463,7 @@ STOCK_FAMILIES: tuple[tuple[str, str], ...] = (
     ("tensorflow.contrib.", "v1"),
     ("tensorflow_addons.", "v2"),
     ("keras.optimizers.legacy.", "v2"),
+    ("keras.optimizers.optimizer_v2.", "v2"),
     ("tf_keras.optimizers.legacy.", "v2"),
     ("tensorflow.python.keras.", "v2"),
     ("tf_keras.", "keras2"),

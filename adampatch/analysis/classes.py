@@ -9,8 +9,10 @@ from typing import Any
 import gast
 
 from adampatch.analysis import catalog
+from adampatch.analysis.completeness import UNSEEN, Findings, unseen
 from adampatch.analysis.module import Module, unwrapped
-from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
+from adampatch.analysis.sites import Site, disagreeing, refused
+from adampatch.analysis.unreached import calls_kernel
 from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
@@ -128,7 +130,8 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     outside = hierarchy.outside_bases(module, node)
     own = own_methods(node)
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
-    if not stock and len(ancestry) == 1 and not any(name in own for name in catalog.UPDATE_METHODS):
+    updating = stock or len(ancestry) > 1 or any(name in own for name in catalog.UPDATE_METHODS)
+    if not updating and not calls_kernel(module, node):
         return None
     methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
@@ -139,20 +142,24 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
     wrapped = tuple(base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS)
-    sites: list[Site] = []
-    delegates = False
     known = _base_reports(ancestry[1:], hierarchy, adaptive)
-    inherited = [n for n in entries if n in methods and n not in own] if own and known else []
-    for name in [*updates, *inherited]:
-        findings = sites_of_method(name, methods[name], methods, family)
-        delegates = delegates or findings.delegates
-        sites += findings.sites
+    found = Findings(methods, family)
+    for name in entries:
+        if name in own or (own and known and name in methods):
+            found.add(catalog.UPDATE_METHODS.get(name) or catalog.INNER_METHODS[name])
+    for name in catalog.inner_methods(methods, stock, found.delegated):
+        if name not in entries and name in own:
+            found.add(catalog.INNER_METHODS[name])
+    delegates = bool(found.delegated)
+    sites = found.sites
     sites = _without_those_of_bases(_merged(sites), module, node, known)
     sites = [
         disagreeing(s) if id(s.node) in hierarchy.disputed and s.status != "already" else s for s in sites
     ]
     if not adaptive:
         sites = _adam_only(sites)
+    told = {s.method for s in sites if s.status == "refused"}
+    sites += unseen(module, node, own, found, outside, told, adam=bool(sites or stock))
     whole = catalog.COMPLETE.get(family, frozenset())
     inherits = delegates or not updates or not whole <= set(updates)
     inherits = inherits and (bool(stock) or any(base.status in _UPDATING for base in known))
@@ -235,7 +242,10 @@ def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
     if statuses == {"already"}:
         return "already", None
     if "refused" in statuses:
-        return ("refused" if statuses == {"refused"} else "partial"), reason
+        # what was not seen does not stand in the way of what a base does
+        seen = [s for s in sites if s.status != "refused" or not str(s.reason).startswith(UNSEEN)]
+        whole = statuses == {"refused"} and (bool(seen) or not inherits)
+        return ("refused" if whole else "partial"), reason
     return "patchable", None
 
 

@@ -81,8 +81,16 @@ class Inlining:
                 return None
         return Arguments(tuple(args), keywords, written, more)
 
-    def call(self, function: Function, arguments: Arguments, node: Any, context: Context) -> Any:
-        """The call ``node`` of a function whose body is known."""
+    def call(self, function: Function, node: Any, frame: Frame) -> Any:
+        """The call ``node`` of a function whose body is known; None when its arguments cannot
+        be told apart."""
+        arguments = self.arguments(node, frame)
+        if arguments is None:
+            return None
+        return self.called(function, arguments, node, self.interpreter.context(frame))
+
+    def called(self, function: Function, arguments: Arguments, node: Any, context: Context) -> Any:
+        """The same, with the arguments evaluated."""
         it = self.interpreter
         writes = len(it.run_.log)
         result = self.enter(function, arguments, node)

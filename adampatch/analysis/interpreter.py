@@ -14,6 +14,7 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
+from adampatch.analysis import catalog
 from adampatch.analysis.applying import Applying
 from adampatch.analysis.calls import Calls
 from adampatch.analysis.conditions import Conditions, is_none
@@ -101,7 +102,7 @@ class Interpreter:
         if name in module.imports:
             return Dotted(module.imports[name])
         if name in module.functions:
-            return Function(module.functions[name], module)
+            return self.function(module.functions[name], module)
         assigned = module.assigned.get(name)
         if isinstance(assigned, gast.Constant):
             return Const(assigned.value)
@@ -142,7 +143,7 @@ class Interpreter:
 
     def _method(self, function: Function, node: Any, base: SelfObject) -> Any:
         """A method of the class as a value: its decorators decide what it is."""
-        decorators = [getattr(d, "id", None) for d in function.node.decorator_list]
+        decorators = [getattr(d, "id", None) for d in self._opaque_decorators(function.node, function.module)]
         if not decorators:
             return replace(function, bound=base)
         if decorators == ["property"]:
@@ -153,6 +154,18 @@ class Interpreter:
             return replace(function, bound=nameless("cls"))
         name = function.node.name
         return self.unknown(node, name, [self.clouded(name)])
+
+    def function(self, node: Any, module: Module, closure: Frame | None = None) -> Any:
+        """A function as a value: unknown where a decorator may make anything of it."""
+        if self._opaque_decorators(node, module):
+            return self.unknown(node, node.name)
+        return Function(node, module, closure=closure)
+
+    def _opaque_decorators(self, node: Any, module: Module) -> list[Any]:
+        """The decorators of a function that do not leave it as it is."""
+        makers = [d.func if isinstance(d, gast.Call) else d for d in node.decorator_list]
+        known = [any(p in catalog.TRANSPARENT_DECORATORS for p in module.dotted(m)) for m in makers]
+        return [d for d, transparent in zip(node.decorator_list, known, strict=True) if not transparent]
 
     def _eval_namedexpr(self, node: Any, frame: Frame) -> Any:
         value = self.eval(node.value, frame)
@@ -209,7 +222,9 @@ class Interpreter:
     def _eval_ifexp(self, node: Any, frame: Frame) -> Any:
         condition = self.conditions.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
-            return self.eval(node.body if condition.value else node.orelse, frame)
+            taken, other = (node.body, node.orelse) if condition.value else (node.orelse, node.body)
+            self.run_.covered.excluded.add(id(other))
+            return self.eval(taken, frame)
         a, b = self.eval(node.body, frame), self.eval(node.orelse, frame)
         origin = Origin(node, (node.test, node.body, node.orelse), self.context(frame))
         return self.joined(condition, a, b, origin)

@@ -17,7 +17,8 @@ from adampatch.algebra.parity import Parity
 from adampatch.analysis.catalog import INNER_METHODS, UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
-from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
+from adampatch.analysis.run import Handed, KernelCall, Place, Run, VariableWrite
+from adampatch.analysis.unreached import Coverage
 from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef, Writer
 
 
@@ -50,10 +51,12 @@ class Site:
 
 @dataclass(frozen=True)
 class MethodFindings:
-    """What one update method holds: sites, and whether it hands the update to a base."""
+    """What one update method holds: sites, and the update methods of bases that it calls."""
 
     sites: tuple[Site, ...]
-    delegates: bool
+    delegated: frozenset[str] = frozenset()
+    covered: Coverage = field(default_factory=Coverage)
+    handed: tuple[Handed, ...] = ()
 
 
 class Refusal(Exception):
@@ -79,21 +82,22 @@ def refused(site: Site, code: str, words: str) -> Site:
 
 
 def sites_of_method(
-    name: str, function: Function, methods: Mapping[str, Function], family: str
+    described: UpdateMethod, function: Function, methods: Mapping[str, Function], family: str
 ) -> MethodFindings:
     """Interprets one update method (twice: the first time tells what is storage) and
     separates each write of the variable. ``methods``: all methods of the class in the project."""
+    name = described.name
     try:
-        return _sites_of_method(name, function, methods, family)
+        return _sites_of_method(described, function, methods, family)
     except RecursionError:
         method = Site(name, function.node.lineno, "open", function.node, Place())
-        return MethodFindings((refused(method, "AP218", "the method's values are nested too deeply"),), False)
+        return MethodFindings((refused(method, "AP218", "the method's values are nested too deeply"),))
 
 
 def _sites_of_method(
-    name: str, function: Function, methods: Mapping[str, Function], family: str
+    described: UpdateMethod, function: Function, methods: Mapping[str, Function], family: str
 ) -> MethodFindings:
-    described = UPDATE_METHODS.get(name) or INNER_METHODS[name]
+    name = described.name
     written: frozenset[str] = frozenset()
     run = Run()
     for _ in range(2):
@@ -116,8 +120,13 @@ def _sites_of_method(
         line, what = run.unfollowed
         reason = reason_text("AP218", f"the method has a statement that is not followed: {what}", line)
         found = [replace(s, status="refused", reason=reason) if s.status == "patchable" else s for s in found]
-    delegates = any(method in UPDATE_METHODS or method in INNER_METHODS for _, method in run.delegations)
-    return MethodFindings(_without_conflicts(found), delegates)
+    delegated = frozenset(method for _, method in run.delegations)
+    return MethodFindings(
+        _without_conflicts(found),
+        delegated & {*UPDATE_METHODS, *INNER_METHODS},
+        run.covered,
+        tuple(run.handed),
+    )
 
 
 def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter) -> list[Any]:

@@ -15,7 +15,7 @@ from adampatch.algebra import Const, Expr, Op, StateWrite
 from adampatch.analysis.module import import_bindings
 from adampatch.analysis.run import Place
 from adampatch.analysis.sequences import fresh, initial
-from adampatch.analysis.values import Dotted, Each, Frame, Function, Items, Origin, Ref, Return, nameless
+from adampatch.analysis.values import Dotted, Each, Frame, Items, Origin, Ref, Return, nameless
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -48,10 +48,15 @@ class Statements:
     # --------------------------------------------------------------- statements
 
     def block(self, body: list[Any], frame: Frame) -> None:
-        for statement in body:
+        for index, statement in enumerate(body):
             if frame.finished:
+                self._excluded(body[index:])
                 return
             self.statement(statement, frame)
+
+    def _excluded(self, body: list[Any]) -> None:
+        """Notes statements that cannot run."""
+        self.interpreter.run_.covered.excluded |= {id(statement) for statement in body}
 
     def statement(self, node: Any, frame: Frame) -> None:
         if isinstance(node, gast.Assign):
@@ -87,7 +92,7 @@ class Statements:
             for name, path in import_bindings(node, frame.module.package):
                 frame.bind(name, Dotted((path,)))
         elif isinstance(node, gast.FunctionDef):
-            frame.bind(node.name, Function(node, frame.module, closure=frame))
+            frame.bind(node.name, self.interpreter.function(node, frame.module, frame))
         elif isinstance(node, (gast.Continue, gast.Break)):
             frame.finished = True  # the rest of the round does not run
         elif not isinstance(node, (gast.Pass, gast.Assert)):
@@ -148,7 +153,9 @@ class Statements:
     def _if(self, node: Any, frame: Frame) -> None:
         condition = self.interpreter.conditions.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
-            self.block(node.body if condition.value else node.orelse, frame)
+            taken, other = (node.body, node.orelse) if condition.value else (node.orelse, node.body)
+            self._excluded(other)
+            self.block(taken, frame)
             return
         before, path = self._state(frame), self.path
         ended, states, marks = [], [], [len(frame.returned)]
