@@ -63,7 +63,7 @@ class Inlining:
                 items = it.eval(argument.value, frame)
                 if isinstance(items, Keywords):
                     return None
-                args += getattr(items, "items", ())
+                args += items.items
                 more = isinstance(items, Rest)
                 continue
             written[len(args)] = (argument, context)
@@ -137,8 +137,8 @@ class Inlining:
         for parameter, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
             names[parameter.id] = self._by_name(parameter.id, default, keywords, given)
         if node.args.vararg is not None:
-            rest = Items(given.args[len(parameters) :])
-            names[node.args.vararg.id] = Rest() if given.open else rest
+            rest = given.args[len(parameters) :]
+            names[node.args.vararg.id] = Rest(rest) if given.open else Items(rest)
         if node.args.kwarg is not None:
             names[node.args.kwarg.id] = Rest() if given.open else Keywords(keywords)
         return names

@@ -177,8 +177,9 @@ class Interpreter:
         index = self.eval(node.slice, frame)
         position = index.value if isinstance(index, Const) else None
         if (
-            isinstance(base, Items)
+            isinstance(base, (Items, Rest))
             and isinstance(position, int)
+            and (position >= 0 or isinstance(base, Items))
             and -len(base.items) <= position < len(base.items)
         ):
             return base.items[position]

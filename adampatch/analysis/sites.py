@@ -131,6 +131,9 @@ def _sites_of_method(
 
 def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter) -> list[Any]:
     parameters = [*function.args.posonlyargs, *function.args.args][1:]
+    if function.args.vararg is not None:  # what it collects is known by its role alone
+        roles = described.roles[len(parameters) :].rstrip(".")
+        parameters += [gast.Name(f"argument{i}", gast.Param(), None, None) for i, _ in enumerate(roles)]
     arguments: list[Any] = []
     for parameter, role in zip(parameters, described.roles.ljust(len(parameters), "."), strict=False):
         if role == "i":

@@ -15,7 +15,7 @@ from adampatch.algebra import Const, Expr, Op, StateWrite
 from adampatch.analysis.module import import_bindings
 from adampatch.analysis.run import Place
 from adampatch.analysis.sequences import fresh, initial
-from adampatch.analysis.values import Dotted, Each, Frame, Items, Origin, Ref, Return, nameless
+from adampatch.analysis.values import Dotted, Each, Frame, Items, Origin, Ref, Rest, Return, nameless
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -105,6 +105,8 @@ class Statements:
                 self.interpreter.named |= {value.slot}
             frame.bind(target.id, value)
         elif isinstance(target, (gast.Tuple, gast.List)):
+            if isinstance(value, Rest) and len(value.items) >= len(target.elts):
+                value = Items(value.items[: len(target.elts)])
             for index, element in enumerate(target.elts):
                 if isinstance(value, Items) and len(value.items) == len(target.elts):
                     part = value.items[index]

@@ -177,7 +177,9 @@ class Keywords:
 
 @dataclass(frozen=True, eq=False)
 class Rest:
-    """What ``*`` or ``**`` collects where the caller is not known."""
+    """What ``*`` or ``**`` collects where the caller is not known: ``items``, and maybe more."""
+
+    items: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

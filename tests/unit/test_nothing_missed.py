@@ -147,6 +147,21 @@ def test_what_is_no_part_of_the_update_is_passed_over(what, tmp_path):
     assert (found.status, found.reason) == ("patchable", None)
 
 
+STARS = {
+    "passed on": "        return self._go(*args, **kwargs)\n",
+    "taken apart": "        grad, var = args\n        return self._go(grad, var)\n",
+    "by position": "        return self._go(var=args[1], grad=args[0])\n",
+}
+
+
+@pytest.mark.parametrize("how", STARS)
+def test_gradient_and_variable_behind_a_star(how, tmp_path):
+    methods = f"    def _resource_apply_dense(self, *args, **kwargs):\n{STARS[how]}"
+    helper = f"\n    def _go(self, grad, var, apply_state=None):\n{UPDATE}"
+    found = report(f"{HEAD}\n\nclass A(tf.compat.v1.train.AdamOptimizer):\n{methods}{helper}", tmp_path)
+    assert (found.status, found.reason, len(found.sites)) == ("patchable", None, 1)
+
+
 #: methods over which a stock class's own update goes on -> the names of the sites
 CALLED = {
     "by the stock class": ("", {"_apply_sparse_shared"}),
