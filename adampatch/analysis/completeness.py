@@ -15,7 +15,7 @@ from adampatch.analysis.unreached import Coverage, guesses, missed_calls
 from adampatch.analysis.values import Function
 
 #: codes of sites that were not understood, whatever the class's other sites are
-UNSEEN = ("AP227", "AP236")
+UNSEEN = ("AP237", "AP236")
 #: enough to speak up about a class in which nothing else was found; never to patch one
 _ADAM = re.compile("adam|lamb(?!da)", re.IGNORECASE)
 
@@ -61,7 +61,7 @@ def unseen(
             what = "a fused kernel is called" if missed.kernel else "the variable may be written"
             kind = "fused" if missed.kernel else "open"
             words = f"{what} in {missed.method}, where no update method was seen to come"
-            sites.append(_site(missed.method, missed.node, "AP227", words, kind))
+            sites.append(_site(missed.method, missed.node, "AP237", words, kind))
     told = {*told, *(site.method for site in sites)}
     for name, roles in guesses(module, own, found.covered):
         if name not in told:
@@ -70,7 +70,7 @@ def unseen(
             step = next((s for s in steps if s.family_kind == "adam"), None)
             if step is not None:
                 words = f"{name} looks like an update, and no update method was seen to call it"
-                sites.append(_site(name, step.node, "AP227", words))
+                sites.append(_site(name, step.node, "AP237", words))
                 told.add(name)
     known = all(b in catalog.STOCK_OPTIMIZERS or b in catalog.BASE_FAMILIES for b in bases)
     for name, handed in found.handed:

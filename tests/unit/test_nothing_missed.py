@@ -43,12 +43,12 @@ TOLD = {
         + "                self.assign_sub(variable, m)  # here\n                return k + 1\n"
         + "            tf.while_loop(lambda k: k < 3, body, [0])\n        else:\n    "
         + STEP,
-        "AP227",
+        "AP237",
         "partial",
     ),
     "a fused kernel in a method that nothing calls": (
         f"{KERAS}{STEP}\n    def _other(self, m, n, v, a, b, c, d, e, f, g):\n        {KERNEL}  # here\n",
-        "AP227",
+        "AP237",
         "partial",
     ),
     "the method is wrapped by a decorator that may do anything": (
@@ -60,7 +60,7 @@ TOLD = {
         "            m.assign_add((gradient - m) * 0.1)\n"
         "            v.assign_add((gradient * gradient - v) * 0.01)\n"
         "            variable.assign_sub(0.1 * m / (ops.sqrt(v) + 1e-7))\n",
-        "AP227",
+        "AP237",
         "partial",
     ),
     "a function of another package is given variable and moments": (
@@ -96,12 +96,12 @@ TOLD = {
     ),
     "a method that looks like an update and that no update method names": (
         V1 + "    def _rows(self, grad, var):\n" + UPDATE.replace("1e-8))", "1e-8))  # here"),
-        "AP227",
+        "AP237",
         "partial",
     ),
     "a kernel in a class that is no optimizer": (
         f"\n\nclass A:\n    def go(self, m, n, v, a, b, c, d, e, f, g):\n        {KERNEL}  # here\n",
-        "AP227",
+        "AP237",
         "refused",
     ),
 }
