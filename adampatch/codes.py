@@ -227,4 +227,20 @@ CODES: dict[str, Code] = {
         "",
         "remove the cause and run `adampatch apply` again",
     ),
+    "AP236": Code(
+        "the variable is handed to what is not followed",
+        "An update method hands the variable, along with the gradient or a moment, to a function whose body "
+        "is not known. If that steps the variable, its rate is neither seen nor bounded. The rest of the "
+        "class is patched.",
+        "self.kernels[var.dtype](grad, var)",
+        "call the function by its name, in the project's own files, or add `# adampatch: skip` to the line",
+    ),
+    "AP237": Code(
+        "a write or a fused kernel was not reached",
+        "The class holds a write of the variable, or the call of a fused kernel, that none of its update "
+        "methods was seen to come to. It may be the update of some variables, whose rates are then neither "
+        "seen nor bounded. The rest of the class is patched.",
+        "tf.while_loop(lambda i: i < n, lambda i: self._step(var, m, v), [0])",
+        "call what writes from an update method, or add `# adampatch: skip` to the line if it is no update",
+    ),
 }

@@ -41,12 +41,14 @@ LAZY = {
     *("v2_lazy_rows", "v2_lazy_scatter_sub", "v2_nadam", "v2_fused_adamax", "v2_radam", "keras2_lazy_rows"),
     *("v2_handed_rows", "v2_base_by_version", "v2_proximal"),
 }
-#: every site is a fused kernel, in the stock class or in the fork: no step to look into
+#: every site is a fused kernel, in the stock class or in the fork, or in a tf.function that is traced
+#: once: no step to look into
 FUSED = {
     ("v2_inherits_decay", False), ("v2_inherits_decay", True), ("v2_lazy_rows", False),
     ("v2_lr_multipliers", False), ("v2_fused_adamax", False), ("v2_fused_gen_training_ops", False),
     ("keras2_inherits", False), ("v2_base_by_version", False), ("v2_base_by_import", False),
     ("v2_base_by_import", True), ("v2_tabled_kernel", False), ("v2_tabled_kernel", True),
+    ("v2_compiled_helper", False), ("v2_compiled_helper", True),
 }  # fmt: skip
 
 LAYOUTS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,8 @@ import gast
 from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
 from adampatch.algebra.kernels import OPTIONAL, Kernel, kernel_named
 from adampatch.analysis import catalog
-from adampatch.analysis.run import KernelCall, VariableWrite
+from adampatch.analysis.applying import captured, is_partial
+from adampatch.analysis.run import Handed, KernelCall, VariableWrite
 from adampatch.analysis.symbolic import Symbolic
 from adampatch.analysis.values import (
     Context,
@@ -21,6 +23,7 @@ from adampatch.analysis.values import (
     Function,
     Items,
     Origin,
+    Partial,
     Ref,
     SelfObject,
     Slices,
@@ -71,6 +74,7 @@ class Calls:
 
     def call(self, node: Any, frame: Frame) -> Any:
         it = self.interpreter
+        it.run_.covered.reached.add(id(node))
         callee = node.func
         if isinstance(callee, gast.Attribute):
             base = it.eval(callee.value, frame)
@@ -80,6 +84,8 @@ class Calls:
             if known is not None:
                 return known
             stock = isinstance(base, SelfObject) and callee.attr not in it.methods
+            if stock and callee.attr in catalog.UPDATE_METHODS:
+                it.run_.delegations.append((node, callee.attr))
             if stock and callee.attr in catalog.WRITE_METHODS:
                 return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
             if isinstance(base, _STORAGE):
@@ -98,22 +104,13 @@ class Calls:
             value = it.attribute(base, callee, frame)
         else:
             value = it.eval(callee, frame)
-        if isinstance(value, Function):
-            inlined = it.inlining.call(value, node, frame)
-            return self._unknown_call(node, frame) if inlined is None else inlined
         if isinstance(value, Dotted) and value.paths[0].rpartition(".")[0] in catalog.BUILTIN_MODULES:
             return self._builtin(value.last, node, frame)
-        if isinstance(value, Dotted):
-            return self._framework(value, node, frame)
         if isinstance(value, Ref) and self.symbolic.is_constraint(value, node):
             return self.symbolic.constrained(node, frame)
-        if (
-            isinstance(value, Ref)
-            and value.slot.startswith("self.")
-            and value.slot[5:] in catalog.WRITE_METHODS
-        ):
-            # a method handed over as a function: scatter_add=self._resource_scatter_add
-            return self._write_call(node, catalog.WRITE_METHODS[value.slot[5:]], frame)
+        applied = it.applying.call(value, node, frame)
+        if applied is not None:
+            return applied
         if isinstance(callee, gast.Name) and isinstance(value, Ref) and self._is_builtin(callee.id, frame):
             return self._builtin(callee.id, node, frame)
         return self._unknown_call(node, frame)
@@ -153,8 +150,11 @@ class Calls:
     def _framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         path, last = value.paths[0], catalog.function_name(value.paths[0])
-        if "_adampatch" in path.split("."):
+        if catalog.RUNTIME in path.split("."):
             return self._patched(last, node, frame)
+        if is_partial(value):
+            partial = it.applying.partial(node, frame)
+            return self._unknown_call(node, frame) if partial is None else partial
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
             return self._elsewhere(value, node, frame)
         kernel = kernel_named(last)
@@ -191,9 +191,11 @@ class Calls:
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
-            if last == "switch" and not any(isinstance(arm, Function) for arm in args[1:3]):
-                return self._operation("select", args[:3], nodes[:3], node, frame)
-            return self._conditional(args, node, frame)
+            return it.applying.conditional(args, nodes, node, frame)
+        if last == "case" and args:
+            chosen = it.applying.case(args, node, frame)
+            if chosen is not None:
+                return chosen
         row = catalog.FUNCTIONS.get(last)
         if row is not None and len(args) >= row[1]:
             label = catalog.COMPARISONS.get(last) or self._variant(node, frame)
@@ -259,19 +261,6 @@ class Calls:
         origin = Origin(node, tuple(nodes), it.context(frame))
         return Op(name, tuple(it.as_expr(a) for a in args), label=label, origin=origin)
 
-    def _conditional(self, args: list[Any], node: Any, frame: Frame) -> Any:
-        """``tf.cond(p, f, g)``, ``K.switch(p, a, b)``: a select whose arms may be functions."""
-        it = self.interpreter
-        condition = it.as_expr(args[0])
-        arms = []
-        for arm in args[1:3]:
-            arms.append(it.inlining.enter(arm, [], {}, node) if isinstance(arm, Function) else arm)
-        return Op(
-            "select",
-            (condition, it.as_expr(arms[0]), it.as_expr(arms[1])),
-            origin=Origin(node, (), it.context(frame), fixed=True),
-        )
-
     def _unknown_call(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]] = ()) -> Any:
         it = self.interpreter
         args = self._arguments(node, frame, known)
@@ -288,6 +277,7 @@ class Calls:
             slot, _slot_name(args) if name == "get_slot" else name.lstrip("_"), node, it.context(frame), pure
         )
         if name not in catalog.PURE_CALLS:
+            self._handed(node, name, args, frame)
             self.taint(ref, args)
             base = node.func.value if isinstance(node.func, gast.Attribute) else None
             handed = [*args, it.eval(base, frame)] if base is not None else args
@@ -297,9 +287,38 @@ class Calls:
                 it.attributes = {slot: it.clouded(slot) for slot in it.attributes}
         return ref
 
-    def _patched(self, last: str, node: Any, frame: Frame) -> Any:
-        """Our own calls: a site that was patched before."""
+    def _handed(self, node: Any, name: str, args: list[Any], frame: Frame) -> None:
+        """Notes a call of something unknown that is given the variable and what steps it."""
         it = self.interpreter
+        calls = any(isinstance(n, gast.Call) for n in gast.walk(node.func))
+        callee = None if calls else it.eval(node.func, frame)  # once is enough for a call
+        if isinstance(callee, Dotted):
+            framework = callee.paths[0].split(".")[0] in catalog.FRAMEWORK_ROOTS
+            if framework and not catalog.TRAINING_OPS.match(catalog.function_name(callee.paths[0])):
+                return
+        elif isinstance(node.func, gast.Name) and self._is_builtin(name, frame) and name in dir(builtins):
+            return
+        if isinstance(node.func, gast.Attribute) and name in catalog.KEEPING_METHODS:
+            return
+        parts = [*args, *captured(callee)]
+        parts += [c for a in parts for c in captured(a)]
+        parts += [i for a in parts if isinstance(a, Items) for i in a.items]
+        if any(isinstance(p, (VariableRef, Each)) for p in parts) and any(
+            self.is_models(p) for p in parts if not isinstance(p, (VariableRef, Function, Partial))
+        ):
+            own = (
+                isinstance(node.func, gast.Attribute)
+                and getattr(node.func.value, "id", "") == frame.self_name
+            )
+            named = isinstance(node.func, (gast.Attribute, gast.Name))
+            shown = name if named else frame.module.normal_text(node.func)[:40]
+            it.run_.handed.append(Handed(node, shown, own))
+
+    def _patched(self, last: str, node: Any, frame: Frame) -> Any:
+        """Our own calls: a site that was patched before, or a choice in what was written there."""
+        it = self.interpreter
+        if last == "where" and len(node.args) == 3:
+            return self._operation("select", [it.eval(a, frame) for a in node.args], node.args, node, frame)
         it.run_.patched.append(node)
         for keyword in node.keywords:
             if keyword.arg == "update":

@@ -7,6 +7,7 @@ user's own variable holds.
 from __future__ import annotations
 
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 #: a dotted import path that starts with one of these is the framework's own
@@ -99,7 +100,7 @@ COMPARISONS = {
 SILENT_KEYWORDS = frozenset(
     {
         *("name", "use_locking", "dtype", "axis", "ord", "keepdims", "validate_indices", "read_value"),
-        *("trainable", "shape", "synchronization", "aggregation"),
+        *("trainable", "shape", "synchronization", "aggregation", "strict", "exclusive"),
     }
 )
 
@@ -114,8 +115,13 @@ KEYWORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     **dict.fromkeys(
         ("cond", "switch", "smart_cond"),
-        (("pred", "condition"), ("true_fn", "then_expression"), ("false_fn", "else_expression")),
+        (
+            ("pred", "condition"),
+            ("true_fn", "fn1", "then_expression"),
+            ("false_fn", "fn2", "else_expression"),
+        ),
     ),
+    "case": (("pred_fn_pairs",), ("default",)),
     **dict.fromkeys(
         ("gather", "gather_v2", "take", "resource_gather"), (("params", "x", "resource"), ("indices",))
     ),
@@ -124,6 +130,23 @@ KEYWORDS: dict[str, tuple[tuple[str, ...], ...]] = {
     "Variable": (("initial_value",), ("trainable",)),
     "IndexedSlices": (("values",), ("indices",), ("dense_shape",)),
 }
+
+
+#: the module that patched code calls
+RUNTIME = "_adampatch"
+
+
+_KERAS_OPS = re.compile(r"(?:^|\.)keras\.(?:src\.)?ops\.")
+
+
+def chooses_any_shapes(paths: tuple[str, ...], *, wherever: bool) -> bool:
+    """Whether a function that chooses between two values broadcasts them. ``wherever``: in the
+    TensorFlow that the code is for, ``tf.where`` does."""
+    for path in paths:
+        name = function_name(path)
+        if name != "where_v2" and not (name == "where" and (wherever or _KERAS_OPS.search(path))):
+            return False
+    return bool(paths)
 
 
 def function_name(path: str) -> str:
@@ -181,6 +204,9 @@ WRITE_KEYWORDS = (
     ("updates",),
 )
 
+#: functions that step a variable in one, those that are not known included
+TRAINING_OPS = re.compile(r"(?:resource_)?(?:sparse_)?apply_\w+$")
+
 #: methods of optimizers that write: self.assign(variable, value), self._resource_scatter_add(x, i, v)
 WRITE_METHODS = {
     "assign": "set",
@@ -205,12 +231,17 @@ COUNTERS = frozenset({"self.iterations", "self._iterations"})
 COUNTED_CALLS = frozenset({"_decayed_lr", "_fallback_apply_state"})
 
 
+#: methods of lists and dictionaries that keep what they are given, and do nothing to it
+KEEPING_METHODS = frozenset({"append", "extend", "insert", "setdefault"})
+
+
 @dataclass(frozen=True)
 class UpdateMethod:
     """A method in which the update is written, and what its parameters after ``self`` are:
     g gradient, w variable, i indices, . anything else, G list of (gradient, variable), U list of
-    gradients, W list of variables, c the constraints of the variables. ``named``: roles of
-    parameters that callers give by keyword, so that their order is free."""
+    gradients, W list of variables, c the constraints of the variables; a function that adds to
+    rows of its first argument is +. ``named``: roles of parameters that callers give by keyword, so
+    that their order is free."""
 
     name: str
     roles: str
@@ -234,6 +265,47 @@ UPDATE_METHODS: dict[str, UpdateMethod] = {
     )
 }
 
+
+@dataclass(frozen=True)
+class InnerMethod(UpdateMethod):
+    """An update method that only the methods ``callers`` of some stock classes call."""
+
+    callers: frozenset[str] = frozenset()
+    stock: frozenset[str] = frozenset()
+
+
+INNER_METHODS: dict[str, InnerMethod] = {
+    "_apply_sparse_shared": InnerMethod(
+        "_apply_sparse_shared",
+        "gwi+",
+        "sparse",
+        callers=frozenset({"_apply_sparse", "_resource_apply_sparse"}),
+        stock=frozenset(
+            {
+                "tensorflow.compat.v1.train.AdamOptimizer",
+                *(
+                    f"tensorflow.contrib.opt.{name}"
+                    for name in ("AdaMaxOptimizer", "AdamGSOptimizer", "AdamWOptimizer", "NadamOptimizer")
+                ),
+            }
+        ),
+    )
+}
+
+
+def inner_methods(methods: Container[str], bases: Iterable[str], called: Container[str] = ()) -> list[str]:
+    """The inner methods that a class with these methods, of its own or from the project's bases,
+    has called by its stock ``bases``: by what it does not override, or has ``called``."""
+    canonical = {STOCK_OPTIMIZERS.get(base, base) for base in bases}
+    return [
+        name
+        for name, inner in INNER_METHODS.items()
+        if inner.stock & canonical
+        and name in methods
+        and any(c in called or c not in methods for c in inner.callers)
+    ]
+
+
 #: the update methods that a class has to define to do without its base's
 COMPLETE: dict[str, frozenset[str]] = {
     "v1": frozenset({"_apply_dense", "_resource_apply_dense", "_apply_sparse", "_resource_apply_sparse"}),
@@ -250,6 +322,7 @@ SHARED_METHODS = frozenset({"apply_gradients", "apply"})
 _KERAS = ("Adam", "AdamW", "Nadam", "Adamax")
 _LEGACY = ("Adam", "Nadam", "Adamax")
 _V2_FILES = "tensorflow.python.keras.optimizer_v2"
+_CONTRIB_FILES = "tensorflow.contrib.opt.python.training"
 
 #: where stock Adam-family classes are exported, and the canonical place of each
 _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
@@ -291,10 +364,15 @@ _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     (("tensorflow_addons.optimizers.lazy_adam",), "tensorflow_addons.optimizers", ("LazyAdam",)),
     (("tensorflow_addons.optimizers.rectified_adam",), "tensorflow_addons.optimizers", ("RectifiedAdam",)),
     (("tensorflow_addons.optimizers.weight_decay_optimizers",), "tensorflow_addons.optimizers", ("AdamW",)),
-    (
-        ("tensorflow.contrib.opt",),
-        "tensorflow.contrib.opt",
-        ("AdamGSOptimizer", "AdamWOptimizer", "LazyAdamGSOptimizer", "LazyAdamOptimizer", "NadamOptimizer"),
+    *(
+        (("tensorflow.contrib.opt", f"{_CONTRIB_FILES}.{file}"), "tensorflow.contrib.opt", (name,))
+        for file, name in (
+            ("adam_gs_optimizer", "AdamGSOptimizer"),
+            ("lazy_adam_gs_optimizer", "LazyAdamGSOptimizer"),
+            ("lazy_adam_optimizer", "LazyAdamOptimizer"),
+            ("nadam_optimizer", "NadamOptimizer"),
+            ("weight_decay_optimizers", "AdamWOptimizer"),
+        )
     ),
     (
         ("tensorflow.python.keras.optimizer_v1", "tensorflow.python.keras.optimizers"),
@@ -308,6 +386,12 @@ _STOCK_PLACES: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = (
     ),
     (("tf_keras.src.optimizers.optimizer_v1",), "tf_keras.optimizers.optimizer_v1", _LEGACY),
     *(((f"{_V2_FILES}.{name.lower()}",), f"{_V2_FILES}.{name.lower()}", (name,)) for name in _LEGACY),
+    ((f"{_V2_FILES}.adam",), f"{_V2_FILES}.adam", ("NonFusedAdam",)),
+    (
+        ("keras.optimizers.optimizer_v2.adam", "keras.optimizer_v2.adam"),
+        "keras.optimizers.optimizer_v2.adam",
+        ("NonFusedAdam",),
+    ),
 )
 
 #: canonical place -> the modules that its classes are defined in, each in one of its own
@@ -315,9 +399,11 @@ _STOCK_FILES = {
     "keras.optimizers": ("keras.src.optimizers",),
     "keras.optimizers.legacy": (
         "keras.src.optimizers.legacy",
+        "keras.optimizers.legacy",
         "keras.optimizers.optimizer_v2",
         "keras.optimizer_v2",
     ),
+    "keras.optimizers.experimental": ("keras.optimizers.optimizer_experimental",),
     "tf_keras.optimizers": ("tf_keras.src.optimizers",),
     "tf_keras.optimizers.legacy": ("tf_keras.src.optimizers.legacy",),
 }
@@ -360,6 +446,20 @@ OPTIMIZER_GETTERS: dict[str, str] = {
     )
     for function in ("get", "deserialize")
 }
+
+#: decorators after which a function does what it says
+TRANSPARENT_DECORATORS = frozenset(
+    {
+        "tensorflow.function",
+        "tensorflow.python.eager.def_function.function",
+        "tensorflow.python.eager.polymorphic_function.polymorphic_function.function",
+        "tensorflow.autograph.experimental.do_not_convert",
+        "tensorflow.python.autograph.do_not_convert",
+        "tensorflow.python.autograph.impl.api.do_not_convert",
+        "typeguard.typechecked",
+        "typing.no_type_check",
+    }
+)
 
 #: callees, by last part, that ask what a class is and never call it
 ASKING_CALLS = frozenset(
@@ -421,6 +521,7 @@ STOCK_FAMILIES: tuple[tuple[str, str], ...] = (
     ("tensorflow.contrib.", "v1"),
     ("tensorflow_addons.", "v2"),
     ("keras.optimizers.legacy.", "v2"),
+    ("keras.optimizers.optimizer_v2.", "v2"),
     ("tf_keras.optimizers.legacy.", "v2"),
     ("tensorflow.python.keras.", "v2"),
     ("tf_keras.", "keras2"),

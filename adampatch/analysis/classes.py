@@ -9,10 +9,12 @@ from typing import Any
 import gast
 
 from adampatch.analysis import catalog
+from adampatch.analysis.completeness import UNSEEN, Findings, unseen
 from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module, canonical, unwrapped
-from adampatch.analysis.sites import Site, disagreeing, refused, sites_of_method
+from adampatch.analysis.sites import Site, disagreeing, refused
 from adampatch.analysis.unframed import unframed_step
+from adampatch.analysis.unreached import calls_kernel
 from adampatch.analysis.values import Function
 
 #: how deep a chain of project bases is followed
@@ -171,31 +173,38 @@ def _report(module: Module, node: Any, hierarchy: Hierarchy, adaptive: bool) -> 
     ancestry = hierarchy.ancestry(module, node)
     outside = hierarchy.outside_bases(module, node)
     own = own_methods(node)
-    updates = [name for name in catalog.UPDATE_METHODS if name in own]
     stock = [p for p in outside if p in catalog.STOCK_OPTIMIZERS]
     methods: dict[str, Function] = {}
     for ancestor_module, ancestor in reversed(ancestry):
         inside = module if ancestor is node else ancestor_module.within(ancestor)
         methods.update((name, Function(f, inside)) for name, f in own_methods(ancestor).items())
     if not stock and not set(methods) & set(catalog.UPDATE_METHODS):
-        return _unframed(module, node, hierarchy, methods)
+        found_alone = _unframed(module, node, hierarchy, methods)
+        if found_alone is not None or not calls_kernel(module, node):
+            return found_alone
+    entries = [*catalog.UPDATE_METHODS, *catalog.inner_methods(methods, stock)]
+    updates = [name for name in entries if name in own]
     family = family_of(outside, methods)
     direct = hierarchy.bases(module, node)
     wrapped = tuple({id(base): base for path, _, base in direct if path in catalog.STOCK_OPTIMIZERS}.values())
-    sites: list[Site] = []
-    delegates = False
     known = _base_reports(ancestry[1:], hierarchy, adaptive)
-    inherited = [n for n in catalog.UPDATE_METHODS if n in methods and n not in own] if own and known else []
-    for name in [*updates, *inherited]:
-        findings = sites_of_method(name, methods[name], methods, family)
-        delegates = delegates or findings.delegates
-        sites += findings.sites
+    found = Findings(methods, family)
+    for name in entries:
+        if name in own or (own and known and name in methods):
+            found.add(catalog.UPDATE_METHODS.get(name) or catalog.INNER_METHODS[name])
+    for name in catalog.inner_methods(methods, stock, found.delegated):
+        if name not in entries and name in own:
+            found.add(catalog.INNER_METHODS[name])
+    delegates = bool(found.delegated)
+    sites = found.sites
     sites = _without_those_of_bases(_merged(sites), module, node, known)
     sites = [
         disagreeing(s) if id(s.node) in hierarchy.disputed and s.status != "already" else s for s in sites
     ]
     if not adaptive:
         sites = _adam_only(sites)
+    told = {s.method for s in sites if s.status == "refused"}
+    sites += unseen(module, node, own, found, outside, told, adam=bool(sites or stock))
     whole = catalog.COMPLETE.get(family, frozenset())
     inherits = delegates or not updates or not whole <= set(updates)
     inherits = inherits and (bool(stock) or any(base.status in _UPDATING for base in known))
@@ -298,7 +307,10 @@ def _status(sites: list[Site], inherits: bool) -> tuple[str, str | None]:
     if statuses == {"already"}:
         return "already", None
     if "refused" in statuses:
-        return ("refused" if statuses == {"refused"} else "partial"), reason
+        # what was not seen does not stand in the way of what a base does
+        seen = [s for s in sites if s.status != "refused" or not str(s.reason).startswith(UNSEEN)]
+        whole = statuses == {"refused"} and (bool(seen) or not inherits)
+        return ("refused" if whole else "partial"), reason
     return "patchable", None
 
 

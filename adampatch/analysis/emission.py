@@ -39,16 +39,25 @@ class Emitter:
     """Writes expressions at one site. ``reread``: whether a state may be read again after
     its write (not in v1 graphs, where the read would race with the assignment). ``counted``:
     whether the step counter has moved on when a thunk is called, so that what is computed from
-    it has to be kept."""
+    it has to be kept. ``broadcasts``: whether the arms of ``tf.where`` need not be of one shape
+    (not in TensorFlow 1)."""
 
     def __init__(
-        self, run: Run, write: VariableWrite, context: Context, *, reread: bool, counted: bool
+        self,
+        run: Run,
+        write: VariableWrite,
+        context: Context,
+        *,
+        reread: bool,
+        counted: bool,
+        broadcasts: bool,
     ) -> None:
         self.run = run
         self.write = write
         self.context = context
         self.reread = reread
         self.counted = counted
+        self.broadcasts = broadcasts
         self._variable = False
         #: values that are computed at the site and kept: text -> name
         self._kept: dict[str, str] | None = None
@@ -78,7 +87,7 @@ class Emitter:
             module = Module.parse(text + "\n", here.path, here.package)
         for table in ("imports", "behind", "functions", "classes", "assigned", "ambiguous", "elsewhere"):
             setattr(module, table, getattr(here, table))
-        module.behind = here.behind
+        module.imports = {**here.imports, catalog.RUNTIME: (catalog.RUNTIME,)}
         interpreter = Interpreter(methods, self.run.written)
         interpreter.versions = self.context.versions
         interpreter.attributes = self.context.attributes
@@ -195,19 +204,36 @@ class Emitter:
 
     def _template(self, node: Op, origin: Origin) -> str:
         """The operation's own text with the operands' texts put in."""
-        self._check_names(origin.node, origin.context, origin.operands, node)
         module = origin.context.module
+        texts = [self._emit(argument) for argument in node.args]
+        if node.name == "select" and self._may_not_fit(node, origin, texts):
+            return f"{catalog.RUNTIME}.where({', '.join(texts)})"
+        self._check_names(origin.node, origin.context, origin.operands, node)
         start, end = module.span(origin.node)
         pieces, at = [], start
-        for operand, argument in sorted(
-            zip(origin.operands, node.args, strict=True), key=lambda p: module.span(p[0])
+        for operand, text in sorted(
+            zip(origin.operands, texts, strict=True), key=lambda p: module.span(p[0])
         ):
             first, last = module.span(operand)
             # spaces, since a name may come to stand beside a keyword
-            pieces += [module.text[at:first], " ", _atomic(self._emit(argument)), " "]
+            pieces += [module.text[at:first], " ", _atomic(text), " "]
             at = last
         pieces.append(module.text[at:end])
         return "(" + "".join(pieces) + ")"
+
+    def _may_not_fit(self, node: Op, origin: Origin, texts: list[str]) -> bool:
+        """Whether a choice has other arms than the source's, so that its function may not take
+        them: a factor of both arms taken out leaves a number in one of them. A condition that
+        may be one element per row means something else to a function that broadcasts."""
+        if not isinstance(origin.node, gast.Call) or not _is_number_or_elementwise(node.args[0]):
+            return False
+        module = origin.context.module
+        if catalog.chooses_any_shapes(module.dotted(origin.node.func), wherever=self.broadcasts):
+            return False
+        return any(
+            normalised(text) != module.normal_text(operand)
+            for text, operand in zip(texts, origin.operands, strict=True)
+        )
 
     def _leaf(self, leaf: Leaf) -> str:
         origin: Origin | None = leaf.origin
@@ -324,6 +350,15 @@ def _has_template(origin: Origin, node: Op) -> bool:
     if origin.fixed or len(origin.operands) != len(node.args):
         return False
     return all(operand is not None for operand in origin.operands)
+
+
+def _is_number_or_elementwise(condition: Expr) -> bool:
+    """Whether a condition compares numbers, or tensors element by element: nothing in it takes
+    rows, or reduces them to one element each."""
+    if not isinstance(condition, Op) or condition.name != "compare":
+        return False
+    inside = [n for n in condition.walk() if isinstance(n, Op)]
+    return not any(n.name in ("opaque", "gather", "reshape", "spread") or "axis" in n.label for n in inside)
 
 
 def _same(a: Any, b: Any) -> bool:

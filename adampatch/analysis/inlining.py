@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Any
 import gast
 
 from adampatch.algebra import Const, Op
-from adampatch.analysis.values import Context, Frame, Function, Origin, Ref, SelfObject, nameless
+from adampatch.analysis.values import (
+    Arguments,
+    Context,
+    Frame,
+    Function,
+    Items,
+    Keywords,
+    Origin,
+    Ref,
+    Rest,
+    SelfObject,
+    nameless,
+)
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -35,48 +47,79 @@ class Inlining:
         another."""
         return ",".join(str(id(site)) for site in self._sites)
 
+    def arguments(self, node: Any, frame: Frame) -> Arguments | None:
+        """What the call ``node`` hands over, what is behind a star spread; None where that is
+        not known to be a sequence or keywords of ours."""
+        it = self.interpreter
+        starred = [a.value for a in node.args if isinstance(a, gast.Starred)]
+        if not all(isinstance(s, (gast.Name, gast.Tuple)) for s in starred):
+            return None  # a name can be looked up twice, a call cannot
+        if not all(isinstance(it.eval(s, frame), (Items, Rest)) for s in starred):
+            return None
+        spread = [it.eval(k.value, frame) for k in node.keywords if k.arg is None]
+        tables: list[Any] = [s if isinstance(s, (Keywords, Rest)) else it.tables.elements(s) for s in spread]
+        if None in tables:
+            return None
+        context = it.context(frame)
+        args: list[Any] = []
+        keywords: dict[str, Any] = {}
+        written: dict[Any, Written] = {}
+        more = False
+        for argument in node.args:
+            if more:
+                return None  # what stands behind an unknown number of others has no position
+            if isinstance(argument, gast.Starred):
+                items = it.eval(argument.value, frame)
+                args += items.items
+                more = isinstance(items, Rest)
+                continue
+            written[len(args)] = (argument, context)
+            args.append(it.eval(argument, frame))
+        for keyword in node.keywords:
+            if keyword.arg is not None:
+                keywords[str(keyword.arg)] = it.eval(keyword.value, frame)
+                written[str(keyword.arg)] = (keyword.value, context)
+        for table in tables:
+            if isinstance(table, Rest):
+                more = True
+            elif isinstance(table, Keywords):
+                keywords.update(table.items)
+            else:
+                keywords.update((name, value) for name, (value, _, _) in table.items())
+                written.update((name, (at, there)) for name, (_, at, there) in table.items())
+        return Arguments(tuple(args), keywords, written, more)
+
     def call(self, function: Function, node: Any, frame: Frame) -> Any:
         """The call ``node`` of a function whose body is known; None when its arguments cannot
         be told apart."""
-        it = self.interpreter
-        spread = it.tables.spread(node, frame)
-        if any(isinstance(a, gast.Starred) for a in node.args) or spread is None:
+        arguments = self.arguments(node, frame)
+        if arguments is None:
             return None
-        context = it.context(frame)
-        args = [it.eval(a, frame) for a in node.args]
-        keywords = {str(k.arg): it.eval(k.value, frame) for k in node.keywords if k.arg is not None}
-        written: dict[Any, Written] = {i: (a, context) for i, a in enumerate(node.args)}
-        written.update((str(k.arg), (k.value, context)) for k in node.keywords if k.arg is not None)
-        for name, (value, place, there) in spread.items():
-            keywords[name], written[name] = value, (place, there)
+        return self.called(function, arguments, node, self.interpreter.context(frame))
+
+    def called(self, function: Function, arguments: Arguments, node: Any, context: Context) -> Any:
+        """The same, with the arguments evaluated."""
+        it = self.interpreter
         writes = len(it.run_.log)
-        result = self.enter(function, args, keywords, node, written)
+        result = self.enter(function, arguments, node)
         if isinstance(result, Op) and isinstance(function.bound, SelfObject) and len(it.run_.log) == writes:
             # a thunk calls the method again: a subclass may override it
             it.run_.spellings.setdefault(result.key, Origin(node, (), context))
         return result
 
-    def enter(
-        self,
-        function: Function,
-        args: list[Any],
-        keywords: Mapping[str, Any],
-        site: Any,
-        arguments: Mapping[Any, Written] | None = None,
-    ) -> Any:
-        """Runs a function's body on values; an unknown value when it recurses. ``arguments``:
-        where the values were written, by position or keyword."""
+    def enter(self, function: Function, arguments: Arguments, site: Any) -> Any:
+        """Runs a function's body on values; an unknown value when it recurses."""
         it, node = self.interpreter, function.node
         if node in self._stack or len(self._stack) >= _MAX_DEPTH:
-            return it.unknown(site, "recursion", args)
+            return it.unknown(site, "recursion", list(arguments.args))
         if function.bound is not None:
-            args = [function.bound, *args]
-        names = self._parameters(node, args, keywords)
+            arguments = arguments.after(Arguments((function.bound,)))
+        names = self._parameters(node, arguments)
         self_name = next((n for n, v in names.items() if isinstance(v, SelfObject)), None)
         if self_name is None and function.closure is not None:
             self_name = function.closure.self_name
         it.named |= {value.slot for value in names.values() if isinstance(value, Ref)}
-        written = self._written_as(function, arguments or {})
+        written = self._written_as(node, arguments.written)
         frame = Frame(function.module, node, names, self_name, function.closure, written)
         self._stack.append(node)
         self._sites.append(site)
@@ -91,39 +134,42 @@ class Inlining:
             it.statements.path = path
         return self._returned(frame)
 
-    def _parameters(self, node: Any, args: list[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    def _parameters(self, node: Any, given: Arguments) -> dict[str, Any]:
         parameters = [*node.args.posonlyargs, *node.args.args]
-        defaults = node.args.defaults
+        defaults = [None] * (len(parameters) - len(node.args.defaults)) + list(node.args.defaults)
+        keywords = dict(given.keywords)
         names: dict[str, Any] = {}
-        for index, parameter in enumerate(parameters):
-            if index < len(args):
-                names[parameter.id] = args[index]
-            elif parameter.id in keywords:
-                names[parameter.id] = keywords[parameter.id]
+        for index, (parameter, default) in enumerate(zip(parameters, defaults, strict=True)):
+            if index < len(given.args):
+                names[parameter.id] = given.args[index]
             else:
-                position = index - (len(parameters) - len(defaults))
-                default = defaults[position] if 0 <= position < len(defaults) else None
-                if isinstance(default, gast.Constant):
-                    names[parameter.id] = Const(default.value)
-                else:
-                    names[parameter.id] = nameless(parameter.id)
-        for parameter in node.args.kwonlyargs:
-            names[parameter.id] = keywords.get(parameter.id, nameless(parameter.id))
-        for rest in (node.args.vararg, node.args.kwarg):
-            if rest is not None:
-                names[rest.id] = self.interpreter.clouded(rest.id)
+                names[parameter.id] = self._by_name(parameter.id, default, keywords, given)
+        for parameter, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+            names[parameter.id] = self._by_name(parameter.id, default, keywords, given)
+        if node.args.vararg is not None:
+            rest = given.args[len(parameters) :]
+            names[node.args.vararg.id] = Rest(rest) if given.open else Items(rest)
+        if node.args.kwarg is not None:
+            names[node.args.kwarg.id] = Rest() if given.open else Keywords(keywords)
         return names
 
-    def _written_as(self, function: Function, arguments: Mapping[Any, Written]) -> Mapping[str, Written]:
+    def _by_name(self, name: str, default: Any, keywords: dict[str, Any], given: Arguments) -> Any:
+        """The value of a parameter that no position has, taken out of ``keywords``."""
+        if name in keywords:
+            return keywords.pop(name)
+        if isinstance(default, gast.Constant) and not given.open:
+            return Const(default.value)
+        return nameless(name)
+
+    def _written_as(self, node: Any, arguments: Mapping[Any, Written]) -> Mapping[str, Written]:
         """``arguments`` by parameter name."""
-        parameters = [*function.node.args.posonlyargs, *function.node.args.args]
-        offset = 0 if function.bound is None else 1
+        parameters = [*node.args.posonlyargs, *node.args.args]
         named = {}
         for where, written in arguments.items():
             if isinstance(where, str):
                 named[where] = written
-            elif where + offset < len(parameters):
-                named[parameters[where + offset].id] = written
+            elif where < len(parameters):
+                named[parameters[where].id] = written
         return named
 
     def _returned(self, frame: Frame) -> Any:

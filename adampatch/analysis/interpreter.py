@@ -14,6 +14,8 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
+from adampatch.analysis import catalog
+from adampatch.analysis.applying import Applying
 from adampatch.analysis.calls import Calls
 from adampatch.analysis.conditions import Conditions, is_none
 from adampatch.analysis.inlining import Inlining
@@ -23,6 +25,7 @@ from adampatch.analysis.sequences import Sequences, fresh
 from adampatch.analysis.statements import BINARY, Statements
 from adampatch.analysis.tables import Tables
 from adampatch.analysis.values import (
+    Arguments,
     Context,
     Dotted,
     Each,
@@ -30,10 +33,13 @@ from adampatch.analysis.values import (
     Frame,
     Function,
     Items,
+    Keywords,
     Origin,
     Ref,
+    Rest,
     SelfObject,
     Slices,
+    SuperMethod,
     SuperObject,
     VariableRef,
     nameless,
@@ -69,6 +75,7 @@ class Interpreter:
         self.calls = Calls(self)
         self.conditions = Conditions(self)
         self.inlining = Inlining(self)
+        self.applying = Applying(self)
         self.sequences = Sequences(self)
         self.tables = Tables(self)
 
@@ -76,7 +83,8 @@ class Interpreter:
 
     def run(self, function: Function, arguments: list[Any]) -> Run:
         """Interprets a method on values for its parameters after ``self``."""
-        self.inlining.enter(replace(function, bound=SelfObject()), arguments, {}, function.node)
+        bound = replace(function, bound=SelfObject())
+        self.inlining.enter(bound, Arguments(tuple(arguments), open=True), function.node)
         self.run_.written = frozenset(w.slot for w in self.run_.state_writes)
         return self.run_
 
@@ -105,7 +113,7 @@ class Interpreter:
         if name in module.imports:
             return Dotted(module.origins(name))
         if name in module.functions:
-            return Function(module.functions[name], module)
+            return self.function(module.functions[name], module)
         assigned = module.assigned.get(name)
         if isinstance(assigned, gast.Constant):
             return Const(assigned.value)
@@ -136,7 +144,7 @@ class Interpreter:
         elif isinstance(base, Expr):
             slot = f"<{base.key}>.{name}"
         elif isinstance(base, SuperObject):
-            return base
+            return SuperMethod(f"super().{name}", name, node, self.context(frame), False, name=name)
         else:
             slot = f"{name}@{id(node)}"
         if slot in self.attributes:
@@ -146,17 +154,29 @@ class Interpreter:
 
     def _method(self, function: Function, node: Any, base: SelfObject) -> Any:
         """A method of the class as a value: its decorators decide what it is."""
-        decorators = [getattr(d, "id", None) for d in function.node.decorator_list]
+        decorators = [getattr(d, "id", None) for d in self._opaque_decorators(function.node, function.module)]
         if not decorators:
             return replace(function, bound=base)
         if decorators == ["property"]:
-            return self.inlining.enter(replace(function, bound=base), [], {}, node)
+            return self.inlining.enter(replace(function, bound=base), Arguments(), node)
         if decorators == ["staticmethod"]:
             return function
         if decorators == ["classmethod"]:
             return replace(function, bound=nameless("cls"))
         name = function.node.name
         return self.unknown(node, name, [self.clouded(name)])
+
+    def function(self, node: Any, module: Module, closure: Frame | None = None) -> Any:
+        """A function as a value: unknown where a decorator may make anything of it."""
+        if self._opaque_decorators(node, module):
+            return self.unknown(node, node.name)
+        return Function(node, module, closure=closure)
+
+    def _opaque_decorators(self, node: Any, module: Module) -> list[Any]:
+        """The decorators of a function that do not leave it as it is."""
+        makers = [d.func if isinstance(d, gast.Call) else d for d in node.decorator_list]
+        known = [any(p in catalog.TRANSPARENT_DECORATORS for p in module.dotted(m)) for m in makers]
+        return [d for d, transparent in zip(node.decorator_list, known, strict=True) if not transparent]
 
     def _eval_namedexpr(self, node: Any, frame: Frame) -> Any:
         value = self.eval(node.value, frame)
@@ -168,11 +188,14 @@ class Interpreter:
         index = self.eval(node.slice, frame)
         position = index.value if isinstance(index, Const) else None
         if (
-            isinstance(base, Items)
+            isinstance(base, (Items, Rest))
             and isinstance(position, int)
+            and (position >= 0 or isinstance(base, Items))
             and -len(base.items) <= position < len(base.items)
         ):
             return base.items[position]
+        if isinstance(base, Keywords) and isinstance(index, Const) and index.value in base.items:
+            return base.items[str(index.value)]
         if isinstance(base, Each):
             return self.sequences.element(base, index)
         if isinstance(base, VariableRef):
@@ -213,7 +236,9 @@ class Interpreter:
     def _eval_ifexp(self, node: Any, frame: Frame) -> Any:
         condition = self.conditions.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
-            return self.eval(node.body if condition.value else node.orelse, frame)
+            taken, other = (node.body, node.orelse) if condition.value else (node.orelse, node.body)
+            self.run_.covered.excluded.add(id(other))
+            return self.eval(taken, frame)
         a, b = self.eval(node.body, frame), self.eval(node.orelse, frame)
         origin = Origin(node, (node.test, node.body, node.orelse), self.context(frame))
         return self.joined(condition, a, b, origin)
@@ -305,6 +330,10 @@ class Interpreter:
             return Op("opaque", (self.as_expr(value.item),), label="sequence")
         if isinstance(value, Items):
             return Op("opaque", tuple(self.as_expr(v) for v in value.items), label="tuple")
+        if isinstance(value, Keywords):
+            return Op("opaque", tuple(self.as_expr(v) for v in value.items.values()), label="keywords")
+        if isinstance(value, Rest):
+            return self.clouded("rest")
         return Leaf("?", Role.READ, f"?{id(value)}")
 
     def _read(self, ref: Ref) -> Expr:

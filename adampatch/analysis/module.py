@@ -294,7 +294,7 @@ def _base(node: Any, package: str) -> str:
 
 _ALIASES = (
     ("tensorflow.compat.v2.", "tensorflow."),
-    ("tensorflow_core.python.", "tensorflow.python."),
+    ("tensorflow_core.", "tensorflow."),
     ("tensorflow.python.keras.api.", "tensorflow.keras."),
     ("tensorflow.keras.api.", "tensorflow.keras."),
     ("keras.api.", "keras."),

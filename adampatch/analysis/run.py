@@ -8,6 +8,7 @@ from typing import Any
 
 from adampatch.algebra import Expr, StateWrite
 from adampatch.algebra.kernels import Kernel
+from adampatch.analysis.unreached import Coverage
 from adampatch.analysis.values import Context, Origin
 
 
@@ -53,6 +54,16 @@ class KernelCall:
     place: Place
 
 
+@dataclass(frozen=True)
+class Handed:
+    """A call that may do anything with the variable. ``name``: what is called; ``own``: whether it
+    is a method of the optimizer, which then comes from a base outside of the project."""
+
+    node: Any
+    name: str
+    own: bool
+
+
 @dataclass
 class Run:
     """All that one update method does."""
@@ -73,6 +84,9 @@ class Run:
     numbers: frozenset[str] = frozenset()
     #: a statement that is not followed: its line and what it is
     unfollowed: tuple[int, str] | None = None
+    covered: Coverage = field(default_factory=Coverage)
+    #: calls that are not followed and were handed the variable along with the gradient or a state
+    handed: list[Handed] = field(default_factory=list)
     #: values that a method of the optimizer computed, by key: where it was called
     spellings: dict[str, Origin] = field(default_factory=dict)
     #: calls that make IndexedSlices, by identity: the nodes of the values and of the row indices

@@ -14,12 +14,13 @@ from adampatch.algebra.expression import Leaf, negated
 from adampatch.algebra.mathtext import math_text
 from adampatch.algebra.newvalue import Ladder, Step, steps_of_new_value
 from adampatch.algebra.parity import Parity
-from adampatch.analysis.catalog import UPDATE_METHODS, UpdateMethod
+from adampatch.analysis.catalog import INNER_METHODS, UPDATE_METHODS, UpdateMethod
 from adampatch.analysis.emission import Emitter, Unnameable
 from adampatch.analysis.interpreter import Interpreter
-from adampatch.analysis.run import KernelCall, Place, Run, VariableWrite
+from adampatch.analysis.run import Handed, KernelCall, Place, Run, VariableWrite
 from adampatch.analysis.symbolic import CONSTRAINTS
-from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef
+from adampatch.analysis.unreached import Coverage
+from adampatch.analysis.values import Context, Each, Function, Items, Origin, Ref, Slices, VariableRef, Writer
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,12 @@ class Site:
 
 @dataclass(frozen=True)
 class MethodFindings:
-    """What one update method holds: sites, and whether it hands the update to a base."""
+    """What one update method holds: sites, and the update methods of bases that it calls."""
 
     sites: tuple[Site, ...]
-    delegates: bool
+    delegated: frozenset[str] = frozenset()
+    covered: Coverage = field(default_factory=Coverage)
+    handed: tuple[Handed, ...] = ()
 
 
 class Refusal(Exception):
@@ -80,21 +83,22 @@ def refused(site: Site, code: str, words: str) -> Site:
 
 
 def sites_of_method(
-    name: str, function: Function, methods: Mapping[str, Function], family: str
+    described: UpdateMethod, function: Function, methods: Mapping[str, Function], family: str
 ) -> MethodFindings:
     """Interprets one update method (twice: the first time tells what is storage) and
     separates each write of the variable. ``methods``: all methods of the class in the project."""
+    name = described.name
     try:
-        return _sites_of_method(name, function, methods, family)
+        return _sites_of_method(described, function, methods, family)
     except RecursionError:
         method = Site(name, function.node.lineno, "open", function.node, Place())
-        return MethodFindings((refused(method, "AP218", "the method's values are nested too deeply"),), False)
+        return MethodFindings((refused(method, "AP218", "the method's values are nested too deeply"),))
 
 
 def _sites_of_method(
-    name: str, function: Function, methods: Mapping[str, Function], family: str
+    described: UpdateMethod, function: Function, methods: Mapping[str, Function], family: str
 ) -> MethodFindings:
-    described = UPDATE_METHODS[name]
+    name = described.name
     written: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     run = Run()
@@ -120,12 +124,20 @@ def _sites_of_method(
         line, what = run.unfollowed
         reason = reason_text("AP218", f"the method has a statement that is not followed: {what}", line)
         found = [replace(s, status="refused", reason=reason) if s.status == "patchable" else s for s in found]
-    delegates = any(method in UPDATE_METHODS for _, method in run.delegations)
-    return MethodFindings(_without_conflicts(found), delegates)
+    delegated = frozenset(method for _, method in run.delegations)
+    return MethodFindings(
+        _without_conflicts(found),
+        delegated & {*UPDATE_METHODS, *INNER_METHODS},
+        run.covered,
+        tuple(run.handed),
+    )
 
 
 def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter) -> list[Any]:
     parameters = [*function.args.posonlyargs, *function.args.args][1:]
+    if function.args.vararg is not None:  # what it collects is known by its role alone
+        collected = described.roles[len(parameters) :].rstrip(".")
+        parameters += [gast.Name(f"argument{i}", gast.Param(), None, None) for i, _ in enumerate(collected)]
     roles = described.roles.ljust(len(parameters), ".")
     named = dict(described.named)
     arguments: list[Any] = []
@@ -138,6 +150,8 @@ def _arguments(described: UpdateMethod, function: Any, interpreter: Interpreter)
             arguments.append(gradient)
         elif role == "w":
             arguments.append(interpreter.variable)
+        elif role == "+":
+            arguments.append(Writer("scatter_add"))
         elif role == "G":
             gradient = Leaf("grad", Role.GRADIENT, "<gradient>")
             arguments.append(Each(Items((gradient, interpreter.variable))))
@@ -329,6 +343,7 @@ def _emitted(
         context,
         reread=family in ("keras2", "keras3", "v2", "sonnet"),
         counted=family in ("keras2", "v2"),
+        broadcasts=family in ("keras2", "keras3"),
     )
     parts: dict[str, str | None] = {}
     wanted: dict[str, tuple[Expr | None, bool]] = {
@@ -404,6 +419,9 @@ def _without_conflicts(sites: list[Site]) -> tuple[Site, ...]:
         known = by_node.get(id(site.node))
         if known is None:
             by_node[id(site.node)] = site
+        elif "patchable" in (known.status, site.status) and not site.place.excludes(known.place):
+            words = "the variable is stepped twice on one path, by a helper that is called twice"
+            by_node[id(site.node)] = refused(known, "AP209", words)
         elif known.status == "patchable" and (site.status != "patchable" or site.parts != known.parts):
             other = disagreeing(known)
             by_node[id(site.node)] = replace(other, reason=site.reason or other.reason)

@@ -5,7 +5,7 @@ Expressions are the interpreter's own; calls are in ``calls.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from adampatch.algebra import Const, Expr, Op, StateWrite
 from adampatch.analysis.module import import_bindings
 from adampatch.analysis.run import Place
 from adampatch.analysis.sequences import fresh, initial
-from adampatch.analysis.values import Dotted, Each, Frame, Function, Items, Origin, Ref, Return, nameless
+from adampatch.analysis.values import Dotted, Each, Frame, Items, Origin, Ref, Rest, Return, nameless
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
@@ -48,10 +48,15 @@ class Statements:
     # --------------------------------------------------------------- statements
 
     def block(self, body: list[Any], frame: Frame) -> None:
-        for statement in body:
+        for index, statement in enumerate(body):
             if frame.finished:
+                self._excluded(body[index:])
                 return
             self.statement(statement, frame)
+
+    def _excluded(self, body: list[Any]) -> None:
+        """Notes statements that cannot run."""
+        self.interpreter.run_.covered.excluded |= {id(statement) for statement in body}
 
     def statement(self, node: Any, frame: Frame) -> None:
         if isinstance(node, gast.Assign):
@@ -88,7 +93,7 @@ class Statements:
             for name, path in import_bindings(node, frame.module.package):
                 frame.bind(name, Dotted((path,)))
         elif isinstance(node, gast.FunctionDef):
-            frame.bind(node.name, Function(node, frame.module, closure=frame))
+            frame.bind(node.name, self.interpreter.function(node, frame.module, frame))
         elif isinstance(node, (gast.Continue, gast.Break)):
             frame.finished = True  # the rest of the round does not run
         elif not isinstance(node, (gast.Pass, gast.Assert)):
@@ -101,6 +106,8 @@ class Statements:
                 self.interpreter.named |= {value.slot}
             frame.bind(target.id, value)
         elif isinstance(target, (gast.Tuple, gast.List)):
+            if isinstance(value, Rest) and len(value.items) >= len(target.elts):
+                value = Items(value.items[: len(target.elts)])
             for index, element in enumerate(target.elts):
                 if isinstance(value, Items) and len(value.items) == len(target.elts):
                     part = value.items[index]
@@ -152,7 +159,9 @@ class Statements:
     def _if(self, node: Any, frame: Frame) -> None:
         condition = self.interpreter.conditions.condition(node.test, frame)
         if isinstance(condition, Const) and isinstance(condition.value, (bool, type(None))):
-            self.block(node.body if condition.value else node.orelse, frame)
+            taken, other = (node.body, node.orelse) if condition.value else (node.orelse, node.body)
+            self._excluded(other)
+            self.block(taken, frame)
             return
         before, path = self._state(frame), self.path
         ended, states, marks = [], [], [len(frame.returned)]
@@ -175,6 +184,23 @@ class Statements:
             self.path = (*path, (id(node), going))
         else:
             self._join(frame, condition, *states)
+
+    def forked(
+        self, node: Any, conditions: Sequence[Expr], arms: Sequence[Callable[[], Any]], frame: Frame
+    ) -> list[Any]:
+        """What each of the ``arms`` of a call gives, of which one runs: the first whose condition
+        holds, else the last, which has none."""
+        before, path = self._state(frame), self.path
+        results, states = [], []
+        for number, arm in enumerate(arms):
+            self._restore(frame, before)
+            self.path = (*path, (id(node), number))
+            results.append(arm())
+            states.append(self._state(frame))
+        self.path = path
+        for condition, state in zip(reversed(conditions), reversed(states[:-1]), strict=True):
+            self._join(frame, condition, state, self._state(frame))
+        return results
 
     def _condition_returns(self, frame: Frame, condition: Expr, marks: list[int], both_end: bool) -> None:
         """Puts the branch's condition on what its arms return; nested ones have no name."""

@@ -77,16 +77,17 @@ class Tables:
         found: dict[str, Handed] = {}
         for keyword in node.keywords:
             if keyword.arg is None:
-                more = self._elements(self.interpreter.eval(keyword.value, frame))
+                more = self.elements(self.interpreter.eval(keyword.value, frame))
                 if more is None:
                     return None
                 found.update(more)
         return found
 
-    def _elements(self, table: Any) -> dict[str, Handed] | None:
+    def elements(self, table: Any) -> dict[str, Handed] | None:
+        """What ``**table`` hands over, by keyword; None when that is not known."""
         if isinstance(table, Either):
             # one table or another: they may differ in what does not matter
-            first, second = self._elements(table.first), self._elements(table.second)
+            first, second = self.elements(table.first), self.elements(table.second)
             if first is None or second is None or not {*first, *second} <= catalog.SILENT_KEYWORDS:
                 return None
             return {**first, **second}

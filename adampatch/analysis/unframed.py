@@ -17,7 +17,7 @@ from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
 from adampatch.analysis.run import Place, Run
 from adampatch.analysis.sites import Site, looks_adaptive, refused
-from adampatch.analysis.values import Either, Function, Items, Ref
+from adampatch.analysis.values import Arguments, Either, Function, Items, Ref
 
 #: functions with more parameters are not tried
 _MAX_PARAMETERS = 8
@@ -49,9 +49,8 @@ def _functional(method: Any, module: Module, methods: Mapping[str, Function]) ->
         for variable, gradient in itertools.permutations(names, 2):
             roles = {variable: Role.VARIABLE, gradient: Role.GRADIENT}
             given = {name: Leaf(name, roles.get(name, Role.READ), f"<{name}>") for name in names}
-            value = Interpreter(methods).inlining.enter(
-                Function(function, module), list(given.values()), {}, function
-            )
+            arguments = Arguments(tuple(given.values()))
+            value = Interpreter(methods).inlining.enter(Function(function, module), arguments, function)
             if any(_returns_step(items, given, variable) for items in _arms(value)):
                 site = Site(method.name, function.lineno, "open", function, Place(), family_kind="adam")
                 return refused(site, "AP227", "new weights are returned, and no variable is written")

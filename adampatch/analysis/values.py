@@ -83,6 +83,42 @@ class Function:
 
 
 @dataclass(frozen=True)
+class Arguments:
+    """What a call hands over. ``written``: where each was written, by position or keyword (its
+    node and the caller's context). ``open``: there may be more, about which nothing is known."""
+
+    args: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[Any, tuple[Any, Context]] = field(default_factory=dict)
+    open: bool = False
+
+    def after(self, first: Arguments) -> Arguments:
+        """These arguments behind those that ``functools.partial`` was given."""
+        moved = {at + len(first.args) if isinstance(at, int) else at: w for at, w in self.written.items()}
+        return Arguments(
+            (*first.args, *self.args),
+            {**first.keywords, **self.keywords},
+            {**first.written, **moved},
+            self.open or first.open,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """A callable with its first arguments, ``functools.partial``."""
+
+    function: Any
+    arguments: Arguments
+
+
+@dataclass(frozen=True, eq=False)
+class Writer:
+    """A function that writes to its first argument; ``how`` as in the catalog."""
+
+    how: str
+
+
+@dataclass(frozen=True)
 class Dotted:
     """A module or something in one: the paths it may stand for."""
 
@@ -101,6 +137,13 @@ class SelfObject:
 @dataclass(frozen=True, eq=False)
 class SuperObject:
     """``super()`` inside a method of the optimizer."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SuperMethod(Ref):
+    """An attribute of ``super()``, called or not."""
+
+    name: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +167,20 @@ class Items:
     """A tuple or list whose elements are known."""
 
     items: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Keywords:
+    """The keyword arguments that ``**`` collects."""
+
+    items: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """What ``*`` or ``**`` collects where the caller is not known: ``items``, and maybe more."""
+
+    items: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

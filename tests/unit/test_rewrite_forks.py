@@ -1,7 +1,8 @@
 """Every fork in tests/fixtures/forks, as text: what `apply` writes, that it is stable, and comes out again.
 
 A case is a folder with `before.py` and `after.py`; its name says what has to happen: `refused_*` and
-`alone_*` stay as they are (the former with a reason, the latter without a word), all others are patched.
+`alone_*` stay as they are (the former with a reason, the latter without a word), `partial_*` are patched as
+far as they are followed, all others are patched.
 """
 
 import ast
@@ -28,6 +29,7 @@ REFUSALS = {
     "refused_novograd": "AP204",
     "refused_own_protocol": "AP228",
     "refused_stale_moments": "AP213",
+    "refused_step_called_twice": "AP209",
     "refused_two_quotients": "AP207",
     "refused_v1_discarded_assign": "AP213",
     "refused_v2_adopt": "AP204",
@@ -123,6 +125,14 @@ def test_a_refusal_says_why(case, tmp_path):
     assert report.status == "refused"
     assert report.reason.startswith(REFUSALS[case] + ": ")
     assert report.reason.endswith(")") and "(line " in report.reason
+
+
+@pytest.mark.parametrize("case, code, line", [("partial_table_of_steps", "AP236", 34)])
+def test_what_is_not_followed_is_told(case, code, line, tmp_path):
+    _, result = applied(read(case, "before.py"), tmp_path)
+    (report,) = [c for f in result.files for c in f.classes]
+    assert report.status == "partial" and report.reason.startswith(f"{code}: ")
+    assert [s.line for s in report.sites if s.status == "refused"] == [line]
 
 
 @pytest.mark.parametrize("case", cases("alone_"))

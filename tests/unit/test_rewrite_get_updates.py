@@ -103,12 +103,12 @@ def test_a_stock_base_is_wrapped_through_a_module_of_the_project(tmp_path):
     assert "class Ours(_adampatch.patched(optimizers.Adam)):" in change.after.decode()
 
 
-def test_a_module_that_binds_a_name_in_two_ways_tells_nothing(tmp_path):
+def test_a_module_that_binds_a_name_in_two_ways_is_not_trusted(tmp_path):
     compat = COMPAT + "\n\ndef backend():\n    pass\n"
     imports = "from .compat import keras\nfrom .compat import backend as K"
     fork = adam(imports, base="keras.optimizers.Optimizer")
     result = scanned(tmp_path, pkg__compat=compat, pkg__fork=fork, pkg____init__="")
-    assert outcomes(result) == {"GraphAdam": ("get_updates", "not_adam")}
+    assert outcomes(result) == {"GraphAdam": ("get_updates", "refused")}
 
 
 @pytest.mark.parametrize(
