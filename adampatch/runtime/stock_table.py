@@ -59,7 +59,7 @@ EDITS = {
     # tensorflow_addons.optimizers.adabelief.AdaBelief._resource_apply_dense
     "27a1bf08cc9345a404c8842f8f58350f0a87e6a9f560aeb2efc21c7bbc17a976": (
         (2390, 2390, '_adampatch.step(\n        self,\n        var,\n        update='),
-        (2402, 2402, ',\n        rate=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power) / (v_corr_t + epsilon_t)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power)),\n    )'),
+        (2402, 2402, ',\n        rate=lambda: lr_t * (_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power) / (v_corr_t + epsilon_t)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * (_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power)),\n    )'),
     ),
     # tensorflow_addons.optimizers.lamb.LAMB._resource_apply_dense
     "27ce65abddad15f6aef49225ff232f24728a040f94368abc7e48a866267c1d4a": (
@@ -89,12 +89,12 @@ EDITS = {
     # tensorflow_addons.optimizers.rectified_adam.RectifiedAdam._resource_apply_sparse
     "33d7bef3cc39b18e66049519d468af2eaa479bd86738736f0106f7c345547fc8": (
         (2540, 2540, '_adampatch.step(\n                self,\n                var,\n                update='),
-        (2572, 2572, '),\n                rate=lambda: lr_t * tf.gather(tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)), indices),\n                direction=lambda: -tf.gather(m_t, indices),\n                decay=lambda: -lr_t * (wd_t * tf.gather(var, indices) if self._has_weight_decay else 0.0),\n                alpha=lambda: lr_t,\n                indices=lambda: indices,\n            '),
+        (2572, 2572, '),\n                rate=lambda: lr_t * tf.gather(_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)), indices),\n                direction=lambda: -tf.gather(m_t, indices),\n                decay=lambda: -lr_t * (wd_t * tf.gather(var, indices) if self._has_weight_decay else 0.0),\n                alpha=lambda: lr_t,\n                indices=lambda: indices,\n            '),
     ),
     # tensorflow_addons.optimizers.adabelief.AdaBelief._resource_apply_sparse
     "346d11ddce845a28dd098559885517c886a3f01045965ae48b4545486ed90b30": (
         (2641, 2641, '_adampatch.step(\n            self,\n            var,\n            update='),
-        (2673, 2673, '),\n            rate=lambda: lr_t * (tf.gather(tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)), indices) if self.rectify else 1.0 / (1.0 - beta_1_power) / tf.gather(v_corr_t + epsilon_t, indices)),\n            direction=lambda: -m_t_indices,\n            decay=lambda: -lr_t * (wd_t * tf.gather(var, indices) if self._has_weight_decay else 0.0),\n            alpha=lambda: lr_t * (1.0 if self.rectify else 1.0 / (1.0 - beta_1_power)),\n            indices=lambda: indices,\n        '),
+        (2673, 2673, '),\n            rate=lambda: lr_t * (tf.gather(_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)), indices) if self.rectify else 1.0 / (1.0 - beta_1_power) / tf.gather(v_corr_t + epsilon_t, indices)),\n            direction=lambda: -m_t_indices,\n            decay=lambda: -lr_t * (wd_t * tf.gather(var, indices) if self._has_weight_decay else 0.0),\n            alpha=lambda: lr_t * (1.0 if self.rectify else 1.0 / (1.0 - beta_1_power)),\n            indices=lambda: indices,\n        '),
     ),
     # tensorflow_addons.optimizers.lamb.LAMB._resource_apply_dense
     "3a22e5cd189be2e1b257aff69ed44737296d77fb3268fd49cd4f522ea79739c1": (
@@ -330,7 +330,7 @@ EDITS = {
     # tensorflow_addons.optimizers.rectified_adam.RectifiedAdam._resource_apply_dense
     "a7db042d29e2dda6218c0b409efab814a3a2a9004c5be77651eb81ff45e7701a": (
         (2216, 2216, '_adampatch.step(\n        self,\n        var,\n        update='),
-        (2228, 2228, ',\n        rate=lambda: lr_t * tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)),\n    )'),
+        (2228, 2228, ',\n        rate=lambda: lr_t * _adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * _adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)),\n    )'),
     ),
     # tensorflow_core.python.keras.optimizers.Nadam.get_updates
     "a920fd71211fc897ba9ff152c747670a2c5c6aa03f280214470d8456412bfd18": (
@@ -382,6 +382,11 @@ EDITS = {
         (1029, 1038, '\n            '),
         (1082, 1082, '\n        ),\n        rate=lambda: coefficients["lr_t"] / (tf.sqrt(v_t_prime) + coefficients["epsilon"]),\n        direction=lambda: m_t_bar,\n        alpha=lambda: coefficients["lr_t"],'),
     ),
+    # tensorflow_core.contrib.opt.python.training.nadam_optimizer.NadamOptimizer._apply_sparse_shared
+    "c3954dae5a4517270919d937fa1e499213c5bd788e1efc4785df4cd4893c4c74": (
+        (1385, 1385, '_adampatch.step(\n    self,\n    var,\n    update='),
+        (1418, 1418, '),\n    rate=lambda: lr / (v_sqrt + epsilon_t),\n    direction=lambda: -m_bar,\n    alpha=lambda: lr,\n    indices=lambda: indices,\n  '),
+    ),
     # tensorflow.python.keras.optimizer_v1.Adam.get_updates
     "ca272a6905dc45264f00640f9c04fb3fb6975fdd62147b2f90ebd4bfaa2ba5ce": (
         (872, 872, '_adampatch.step(\n        self,\n        p,\n        update='),
@@ -397,7 +402,7 @@ EDITS = {
     # tensorflow_addons.optimizers.adabelief.AdaBelief._resource_apply_dense
     "ce8bd3f97041c0c885c47624b4627850bbdbc4eae1bf24d8b0768d5e28d8d664": (
         (2399, 2399, '_adampatch.step(\n        self,\n        var,\n        update='),
-        (2411, 2411, ',\n        rate=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power) / (v_corr_t + epsilon_t)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * (tf.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power)),\n    )'),
+        (2411, 2411, ',\n        rate=lambda: lr_t * (_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power) / (v_corr_t + epsilon_t)),\n        direction=lambda: m_t,\n        decay=lambda: lr_t * (wd_t * var if self._has_weight_decay else 0.0),\n        alpha=lambda: lr_t * (_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power), 1.0 / (1.0 - beta_1_power)) if self.rectify else 1.0 / (1.0 - beta_1_power)),\n    )'),
     ),
     # keras.optimizer_v2.adamax.Adamax._resource_apply_dense
     "cec05551f8683c7ca61344e5cfa7bdf5c9be85d35efb2fdbe3dbfb3329a0c91e": (
@@ -505,7 +510,6 @@ PLAIN = (
     "199909ae149f8d020a10fc73b981739e5a3508969101a4c4ba2db38803e5b156",
     "1ac761f1481b42af0b800b8abe05c322a8ae45c05df44a3925e44bf3df9494f9",
     "1c60def6d1104e95479331e0ab2658db47cde43246644788ef0c08174613b2de",
-    "1cf1cd8723886f092bf02cd3abc1e2585aca4e87c279ebfed9c60e749d78c11f",
     "1dbba7298b06f72812b7bc7337307585327e1a3df9002bde2c6331407c98a42c",
     "200b11fc7fa0ccdbfab18054a50d4d96f15ee1f159aa12978884c27fab73c1eb",
     "2155225a0d7fff1b09de43212493cb8d2b7ac8a2f15b09b910fcf4ce82b7bb62",
@@ -573,7 +577,6 @@ PLAIN = (
     "72eced6867bae39e9f3ff502a6534a0d4075aed71bff7aacaea0fd597884fd8a",
     "74fc032c83f1fae7948bba48daff1473a2b3621fc0d59c1a6a1792396a8f457b",
     "757a550c5a102e3c98901df6291fc4165dabd18ee512385266faea5e2aa6b399",
-    "761577b919da8cc23dd82641fafddb0d62efe026212eaa60401cf240515ad367",
     "7791e15c8f2ce9c924f2aa56365d07e0a481e0022a05ee9bee64f004dcef95ab",
     "7a98fe441fd176980cab2bf49b502b48fe85bf7d567e3f13580076ae71706ddb",
     "7abb5dc3c90bbf9b11a8ebd3e1f2795be9c47f467eef2fe9ebdcbca0ed9e12c5",
@@ -632,7 +635,6 @@ PLAIN = (
     "bba7edcfb08d10fa2c225d2bd6f2eb7fe538291e6b74ad506fb120200b03282d",
     "bedb463039bb696d7ad416a79d2e438bef75b38851ac5a5f2a9e4721f7e06186",
     "c164c39b7880e1537d8c71f4718ee9c3730c58deea90b950e67ed53b925f721f",
-    "c3954dae5a4517270919d937fa1e499213c5bd788e1efc4785df4cd4893c4c74",
     "c510b99cb0eb8aea092d3ffae2b350f1381eb1693eb1888e301ef801e2cca88d",
     "c6187e3757fbf128d925c2bc9ed54a0666a03e6592699e63c47fce649553e415",
     "c62dc2e96830b4be845c7184d3e59d8ac3868f6fadc6518d2ff0defef797f7c2",
