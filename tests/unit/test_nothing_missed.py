@@ -90,7 +90,7 @@ TOLD = {
     ),
     "a training kernel that is no Adam's": (
         f"{V1}    def _resource_apply_dense(self, grad, var):\n"
-        "        return training_ops.resource_apply_ftrl(var.handle, a, b, grad, self._lr_t, 0, 0, -1)  # here\n",
+        "        return training_ops.resource_apply_ftrl(var.handle, a, b, grad, lr, 0, 0, -1)  # here\n",
         "AP236",
         "partial",
     ),
