@@ -23,7 +23,7 @@ _V1 = ("tests/runtime/test_runtime_graphs.py", "tests/runtime/test_runtime_kerne
 GENERATIONS = (
     Generation(
         "TF 2.21, Keras 3.15",
-        "tf221",
+        "installed-tf221",
         ("3.11", "3.12", "3.13"),
         ("tensorflow==2.21.0", "keras==3.15.1", "tf_keras==2.21.0"),
         (
@@ -33,7 +33,7 @@ GENERATIONS = (
     ),
     Generation(
         "TF 2.15.1, TF Addons 0.23 (V1, wrappers)",
-        "tf215",
+        "installed-tf215",
         ("3.11", "3.10"),
         ("tensorflow-cpu==2.15.1", "keras==2.15.0", "tensorflow-addons==0.23.0", "numpy==1.26.4"),
         (*_V1, "tests/runtime/test_runtime_addons.py", "tests/runtime/test_verify_command.py"),

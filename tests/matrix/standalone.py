@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(__file__).parent / "target"
 ENVIRONMENTS = Path(os.environ.get("ADAMPATCH_ENVS") or ROOT / ".envs")
 
-_V1 = "eager,function,reference,resource"
+_V1 = "eager,function,reference,resource,branch"
 _V2 = "eager,function,resource"
 _KERAS2 = "eager,function"
 
@@ -92,7 +92,7 @@ ROWS = (
     Row("TF 2.1", {"v1": _V1, "keras_v2": _V2}, ("tensorflow.keras",), "tf21"),
     Row(
         "TF 1.15",
-        {"v1": "eager,reference,resource", "contrib": "reference,resource", "keras_v2": _V2},
+        {"v1": "eager,reference,resource,branch", "contrib": "reference,resource", "keras_v2": _V2},
         ("tensorflow.keras",),
         "tf115",
     ),

@@ -116,8 +116,8 @@ def eager(make, steps, dtypes, function=False):
     return out
 
 
-def in_graph(make, steps, dtypes, resource):
-    """A training in a v1 graph and a Session."""
+def in_graph(make, steps, dtypes, resource, branch=False):
+    """A training in a v1 graph and a Session, its updates in a branch of a `cond` or not."""
     out = Recorded(dtypes)
     v1 = tf.compat.v1
     with tf.Graph().as_default():
@@ -126,13 +126,29 @@ def in_graph(make, steps, dtypes, resource):
         optimizer = make()
         count = v1.train.get_or_create_global_step()
         keywords = {"global_step": count} if isinstance(optimizer, v1.train.Optimizer) else {}
-        train = optimizer.apply_gradients(pairs(given, variables, dtypes), **keywords)
+
+        def update():
+            return optimizer.apply_gradients(pairs(given, variables, dtypes), **keywords)
+
+        def counted():
+            with tf.control_dependencies([update()]):
+                return tf.constant(1)
+
+        if branch:
+            train = v1.cond(v1.placeholder_with_default(True, []), counted, lambda: tf.constant(0))
+        else:
+            train = update()
         kept = [v for v in v1.global_variables() if not any(v is variable for variable in variables)]
         fetched = _adampatch.v1.tensors() if OBSERVED else {}
         with v1.Session(config=settings()) as session:
             session.run(v1.global_variables_initializer())
             for arrays in gradients(steps, dtypes):
-                _, seen = session.run([train, fetched], dict(zip(given, arrays)))
+                feed = dict(zip(given, arrays))
+                if branch:  # what a branch leaves behind is there once it has run
+                    session.run(train, feed)
+                    seen = session.run(fetched)
+                else:
+                    _, seen = session.run([train, fetched], feed)
                 out.weights.append(session.run(variables))
                 if OBSERVED:
                     out.rates.append({name: found["rate"] for name, found in seen.items()})
@@ -164,5 +180,6 @@ MODES = {
     "eager": lambda make, steps, dtypes: eager(make, steps, dtypes),
     "function": lambda make, steps, dtypes: eager(make, steps, dtypes, function=True),
     "reference": lambda make, steps, dtypes: in_graph(make, steps, dtypes, resource=False),
+    "branch": lambda make, steps, dtypes: in_graph(make, steps, dtypes, resource=True, branch=True),
     "resource": lambda make, steps, dtypes: in_graph(make, steps, dtypes, resource=True),
 }
