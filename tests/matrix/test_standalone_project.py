@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from standalone import TARGET, Project, Row, rows, together
+from standalone import ROWS, TARGET, Project, Row, rows, together
 
 pytestmark = pytest.mark.tensorflow
 
@@ -70,14 +70,15 @@ def test_checkpoints_go_both_ways(row: Row, pair: Any, tmp_path: Path) -> None:
         lambda: gone(stock, "load", by_ours),
         lambda: gone(ours, "load", by_ours),
     )
-    # Where stock itself cannot (a pickle of locks, a counter that no checkpoint has), nothing is asked.
-    can = [key for key, answer in saved.items() if answer == loaded[key]]
-    assert len(can) > 0.7 * len(saved), sorted(saved.keys() - can)
-    wrong = [f"{key}: saves {saved_ours[key]}" for key in saved_ours if saved_ours[key] != saved[key]]
+    # What stock itself cannot (a pickle of locks) is not asked; what it forgets (Nadam's momentum
+    # product) ours forgets too.
+    can = [key for key in saved if ": " not in saved[key] + loaded[key]]
+    assert sum(saved[key] == loaded[key] for key in can) > 0.8 * len(can) > 0.4 * len(saved)
+    wrong = [f"{key}: saves {saved_ours[key]}" for key in can if saved_ours[key] != saved[key]]
     for what, answers in (("ours loads stock's", crossed), ("stock loads ours", back), ("ours", itself)):
         # A pickle has classes in it, and those stay what they were in their own project.
         asked = [key for key in can if what == "ours" or not key.endswith("|pickle")]
-        wrong += [f"{key}: {what}: {answers[key]}" for key in asked if answers[key] != saved[key]]
+        wrong += [f"{key}: {what}: {answers[key]}" for key in asked if answers[key] != loaded[key]]
     assert not wrong, "\n".join(wrong)
 
 
@@ -88,13 +89,19 @@ def went(project: Project, command: str, folder: Path) -> tuple[Any, str]:
     return json.loads((project.folder / "answers.json").read_text()), done.stdout
 
 
-@of_the_matrix
-@pytest.mark.parametrize("keras", ["keras", "tf_keras", "tensorflow.keras"])
+@pytest.mark.parametrize(
+    "row, keras",
+    [
+        pytest.param(row, keras, id=f"{row.name}-{keras}", marks=pytest.mark.matrix)
+        for row in ROWS
+        if row.environment
+        for keras in row.keras
+    ],
+    indirect=["row"],
+)
 def test_every_way_to_name_an_optimizer_trains_as_stock_does(
     keras: str, row: Row, pair: Any, tmp_path: Path
 ) -> None:
-    if keras not in row.keras:
-        pytest.skip(f"{row.name} has no {keras} of its own")
     stock, ours = pair("models", "checkpoints", "training", keras=keras)
     by_stock, by_ours = tmp_path / "by_stock", tmp_path / "by_ours"
     by_stock.mkdir(), by_ours.mkdir()

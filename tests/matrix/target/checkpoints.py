@@ -116,7 +116,10 @@ def save_config(make, path):
 def load_config(make, path):
     with open(path + ".config") as stream:
         config = json.load(stream)
-    run = Eager(lambda: type(make()).from_config(config)).train(0, LAST)
+    made = type(make()).from_config(config)
+    if hasattr(made, "_optimizer"):  # a wrapper makes what it wraps anew, of stock's classes
+        made = training.opened(made)
+    run = Eager(lambda: made).train(0, LAST)
     if not is_patched(run.optimizer):
         raise AssertionError("what the config made is not patched")
     return run.values()
@@ -174,13 +177,16 @@ class Graph(object):
 def save_saver(make, path):
     run = Graph(make)
     run.session.run(run.init)
-    run.train(0, FIRST).saver.save(run.session, path)
+    run.train(0, FIRST)
+    with run.graph.as_default():
+        run.saver.save(run.session, path)
     return run.train(FIRST, LAST).values()
 
 
 def load_saver(make, path):
     run = Graph(make)
-    run.saver.restore(run.session, path)
+    with run.graph.as_default():
+        run.saver.restore(run.session, path)
     return run.train(FIRST, LAST).values()
 
 
