@@ -45,6 +45,13 @@ _EXIT = {
     show_default=True,
     help="Share of cases that may show nothing.",
 )
+@click.option(
+    "--python",
+    "executable",
+    metavar="EXE",
+    help="The interpreter whose TensorFlow is meant (Python >= 3.7, TensorFlow >= 1.15); nothing of "
+    "adampatch needs to be installed there.",
+)
 @options.report_format
 @options.common
 def command(
@@ -54,6 +61,7 @@ def command(
     device: str,
     require_gpu: bool,
     max_inconclusive: float,
+    executable: str | None,
     style: str,
     quiet: bool,
     verbose: int,
@@ -61,15 +69,15 @@ def command(
 ) -> None:
     """Runs stock and patched optimizers side by side and judges every element.
 
-    Takes every Adam-family optimizer of the installed TensorFlow and Keras. Without a rule
-    patched and stock must agree to the bit; both, and what a rule clamps, must lie within a
-    bound derived from the format's rounding.
+    Takes every Adam-family optimizer of the TensorFlow and Keras of this Python, or of
+    --python's. Without a rule patched and stock must agree to the bit; both, and what a rule
+    clamps, must lie within a bound derived from the format's rounding.
 
     \b
     adampatch verify
     """
     from adampatch.verify import report
-    from adampatch.verify.session import verify
+    from adampatch.verify.session import Request, verify
 
     devices = {name.strip().lower() for name in device.split(",")}
     unknown = devices - {"cpu", "gpu", "all"}
@@ -77,15 +85,16 @@ def command(
         raise click.UsageError(f"--device {', '.join(sorted(unknown))}: use cpu, gpu or all, with commas")
     if seed < 0:
         raise click.UsageError("--seed is negative; use 0 or more")
+    request = Request(
+        quick=quick,
+        seed=seed,
+        pattern=pattern,
+        devices=frozenset(devices),
+        require_gpu=require_gpu,
+        executable=executable or sys.executable,
+    )
     with _progress(quiet) as progress:
-        result = verify(
-            quick=quick,
-            seed=seed,
-            pattern=pattern,
-            devices=devices,
-            require_gpu=require_gpu,
-            progress=progress,
-        )
+        result = verify(request, progress)
     document = report.as_document(result)
     code = report.exit_code(result, max_inconclusive)
     if style == "json":

@@ -8,25 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from adampatch.verify.catalogue import (
+    DEFAULTS,
+    LONG,
+    MIXING,
+    NO_SCHEDULE,
+    NO_XLA,
+    ONE_VARIABLE,
+    VARIANTS,
+)
 from adampatch.verify.formats import FORMATS, Array
-
-#: name -> the options of each variant; the first is the class as it comes
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "Adam": {"": {}, "amsgrad": {"amsgrad": True}},
-    "AdamOptimizer": {"": {}},
-    "AdamW": {"": {"weight_decay": 0.04}},
-    "Nadam": {"": {}},
-    "Adamax": {"": {}},
-    "Lamb": {"": {}},
-}
-#: optimizers whose update mixes the elements of a variable, by a norm
-MIXING = {"Lamb"}
-#: classes that count their updates once for each variable when traced: one variable then
-ONE_VARIABLE = {("keras2", "Nadam")}
-#: what a class of an older family does not have under XLA: the fused kernel has no XLA form
-NO_XLA = {("v2", "Adam", "amsgrad")}
-#: classes that take no schedule
-NO_SCHEDULE = {("v2", "Nadam"), ("v1", "AdamOptimizer")}
 
 SHAPES: tuple[tuple[int, ...], ...] = ((1024,), (), (1,), (7,), (3, 5, 7), (0,))
 SMALL_SHAPES: tuple[tuple[int, ...], ...] = ((7,), (2, 3), (1,), ())
@@ -108,6 +99,8 @@ def _core(
         if device != "CPU:0":
             words.append(device)
         shapes = SHAPES
+        steps = LONG.get(optimizer.name, STEPS)
+        rates = (RATES * (steps // len(RATES) + 1))[:steps]
         if layout == "sparse":
             shapes = (ROWS,)
         elif (optimizer.family, optimizer.name) in ONE_VARIABLE:
@@ -126,18 +119,19 @@ def _core(
             bitwise=not (layout == "sparse" and mode in ("function", "graph")),
             device=device,
             seed=seed,
-            rates=tuple(10 * rate for rate in RATES) if dtype in COARSE else RATES,
+            rates=tuple(10 * rate for rate in rates) if dtype in COARSE else rates,
+            steps=steps,
             **more,
         )
 
     cases = [case("float32", "eager"), case("float32", "eager", bounds=BOUNDS)]
     if quick:
-        return [replace(case, steps=QUICK_STEPS) for case in cases]
+        return [replace(case, steps=min(case.steps, LONG.get(optimizer.name, QUICK_STEPS))) for case in cases]
     cases += [case(dtype, "eager") for dtype in ("float64", "float16", "bfloat16")]
     cases += [case("float32", "eager", "sparse"), case("float32", "eager", "sparse", bounds=BOUNDS)]
     cases += [case("float32", "function"), case("float32", "function", bounds=BOUNDS)]
     cases.append(case("float32", "function", "sparse"))
-    if (optimizer.family, optimizer.name) not in NO_SCHEDULE:
+    if optimizer.family != "v1" and (optimizer.family, optimizer.name) not in NO_SCHEDULE:
         cases.append(case("float64", "function", schedule=True))
     if (optimizer.family, optimizer.name, variant) not in NO_XLA:
         cases += [case("float32", "xla"), case("float32", "xla", bounds=BOUNDS)]
@@ -156,7 +150,7 @@ def _options(name: str, dtype: str, extra: dict[str, Any]) -> dict[str, Any]:
         "beta_2": 0.99 if coarse else 0.999,
         "epsilon": 1e-3 if coarse else 1e-7,
     }
-    return options | extra
+    return options | DEFAULTS.get(name, {}) | extra
 
 
 # ------------------------------------------------------------------------ the numbers

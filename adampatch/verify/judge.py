@@ -6,15 +6,16 @@ Pure NumPy; every bound comes from `ball`, every formula from `references`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from adampatch.verify.ball import Accuracy, Ball, Field
+from adampatch.verify.ball import EXACT, Accuracy, Ball, Field
 from adampatch.verify.cases import INDICES, Case
+from adampatch.verify.catalogue import ROWS_ONLY, reference_of
 from adampatch.verify.formats import FORMATS, Array, Format
-from adampatch.verify.references import Gradient, Hyper, Reference, reference_of
+from adampatch.verify.references import Gradient, Hyper, Reference
 
 PASS_BITWISE, PASS_BOUND, FAIL = "PASS_BITWISE", "PASS_BOUND", "FAIL"
 MODEL_INVALID, INCONCLUSIVE = "MODEL_INVALID", "INCONCLUSIVE"
@@ -26,8 +27,6 @@ QUANTITIES = ("alpha", "product", "m", "v", "u", "vhat", "rate", "w")
 #: states of one variable, as the worker names them
 _STATES = ("w", "m", "v", "u", "vhat")
 _SCALARS = ("product", "beta_1_power", "beta_2_power")
-#: lazily touched rows: these families and names leave the others alone
-_LAZY = {("v2", "Nadam"), ("v2", "Adamax")}
 #: more than this share of elements without a usable bound proves nothing
 _VACUOUS = 0.5
 
@@ -75,14 +74,19 @@ class _Findings:
 class _Record:
     """The arrays of one case, decoded on demand."""
 
-    def __init__(self, case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> None:
+    def __init__(
+        self, case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any], accuracy: Accuracy
+    ) -> None:
         self.case = case
         self.arrays = arrays
         self.rates = {int(t): float(rate) for t, rate in told["rates"].items()}
         self.alphas = {int(t): alpha for t, alpha in told["alphas"].items()}
         self.form = FORMATS[case.dtype]
-        accuracy = Accuracy(power=8.0) if case.mode == "xla" else Accuracy()
+        if case.mode == "xla":
+            accuracy = replace(accuracy, power=8.0)
         self.field = Field(self.form, accuracy)
+        #: whether the same operation gives the same bits wherever in an array it is evaluated
+        self.exact = case.bitwise and case.mode != "xla" and max(accuracy.sqrt, accuracy.divide) <= 1
 
     def names(self, t: int, run: str) -> list[str]:
         prefix = f"{t}/{run}/"
@@ -124,7 +128,7 @@ class _Record:
                 into.mid[row], into.rad[row] = summed.mid, summed.rad
         if self.case.optimizer.family != "keras3":  # duplicates are merged before the update
             square, size = total * total, total.abs()
-        lazy = (self.case.optimizer.family, self.case.optimizer.name) in _LAZY
+        lazy = (self.case.optimizer.family, self.case.optimizer.name) in ROWS_ONLY
         rows = np.isin(np.arange(len(w)), INDICES) if lazy else None
         return Gradient(total, square, size, sparse=True, rows=rows)
 
@@ -141,16 +145,19 @@ class _Record:
                 yield t, i
 
 
-def judge(case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> Verdict:
+def judge(
+    case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any], accuracy: Accuracy = EXACT
+) -> Verdict:
     """The verdict on what the worker recorded for ``case``.
 
     ``arrays``: {"STEP/RUN/QUANTITY/VARIABLE": bit patterns}, runs being ``stock``, ``free``
     (patched, on its own), ``cross`` (patched, from stock's state before the step) and ``bounded``
-    (the same under a rule); ``told``: learning rates and alphas by step. Questions in the order
+    (the same under a rule); ``told``: learning rates and alphas by step; ``accuracy``: of the
+    device's operations in the case's format. Questions in the order
     of blame: stock breaks its own bound -> MODEL_INVALID; patched differs where it may not, or
     leaves its bound, or the rule is not obeyed -> FAIL.
     """
-    record = _Record(case, arrays, told)
+    record = _Record(case, arrays, told, accuracy)
     reference = reference_of(case.optimizer.family, case.optimizer.name)
     stock = _local(record, reference, "stock")
     vacuous = stock.vacuous / max(stock.elements, 1)
@@ -311,11 +318,12 @@ def _bounded(record: _Record, reference: Reference | None) -> tuple[int, dict[st
     The bounds hold in the variable's format. Raw rates are what the same step emitted without a
     rule, from the same state. Clamped elements lie in the ball of ``w - clip(R) D - decay``;
     all others, and every slot, are stock's to the bit. XLA fuses and rounds the two forms each in
-    its own way: there all lie in their balls.
+    its own way, and an approximate operation differs with an element's place: there all lie in
+    their balls.
     """
     assert record.case.bounds is not None
     low, high = (record.form.rounded(bound) for bound in record.case.bounds)
-    exact = record.case.bitwise and record.case.mode != "xla"
+    exact = record.exact
     hits, error = 0, 0.0
     for t, i in record.steps():
         where = {"run": "bounded", "step": t, "variable": i}
@@ -370,8 +378,11 @@ def _clamped(record: _Record, reference: Reference, t: int, i: int, rate: Array,
     """States and variable of a step under a rule against their balls."""
     before = record.state(t - 1, "stock", i)
     wanted = dict(reference(before, record.gradient(t, i), record.hyper(t, "bounded")))
-    # "base" is the variable after decoupled decay, which no rule touches
-    clamped = wanted.get("base", before["w"]) - record.field.exact(rate) * wanted["direction"]
+    # no rule touches the decay: "base" is the variable after it where it comes first
+    step = record.field.exact(rate) * wanted["direction"]
+    if "decay" in wanted:
+        step = step + wanted["decay"]
+    clamped = wanted.get("base", before["w"]) - step
     free = wanted["w"]
     wanted["w"] = Ball(np.where(hit, clamped.mid, free.mid), np.where(hit, clamped.rad, free.rad), free.field)
     raw = wanted["rate"]

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adampatch.errors import AdampatchError
+from adampatch.verify import calibration
 from adampatch.verify import judge as judging
+from adampatch.verify.ball import EXACT, Accuracy
 from adampatch.verify.cases import Case, Optimizer, numbers, planned
+from adampatch.verify.catalogue import reference_of
 from adampatch.verify.judge import Verdict, judge
 from adampatch.verify.process import Worker, WorkerFailed
-from adampatch.verify.references import reference_of
+from adampatch.verify.target import Target
 
 #: seconds that one request may take; the first of a process imports TensorFlow
 _START, _CASE = 600.0, 300.0
 
 Progress = Callable[[int, int, str], None]
+Accuracies = Mapping[tuple[str, str], Accuracy]
 
 
 @dataclass
@@ -38,46 +43,100 @@ class Result:
         return sum(verdict.verdict in verdicts for _, verdict in self.rows)
 
 
-def verify(
-    *,
-    quick: bool = False,
-    seed: int = 0,
-    pattern: str | None = None,
-    devices: Iterable[str] = ("cpu",),
-    require_gpu: bool = False,
-    progress: Progress = lambda done, total, name: None,
-) -> Result:
-    """Verifies every Adam-family optimizer of the installed TensorFlow and Keras.
+@dataclass(frozen=True)
+class Request:
+    """What is to be verified. ``pattern``: a glob over case ids; ``devices``: ``cpu``, ``gpu``,
+    ``all``; ``executable``: the Python whose TensorFlow and Keras are meant."""
 
-    ``pattern`` is a glob over case ids; ``devices`` are ``cpu``, ``gpu``, ``all``. Raises
-    AdampatchError where TensorFlow cannot be imported.
+    quick: bool = False
+    seed: int = 0
+    pattern: str | None = None
+    devices: frozenset[str] = frozenset({"cpu"})
+    require_gpu: bool = False
+    executable: str = sys.executable
+
+
+def verify(request: Request = Request(), progress: Progress = lambda done, total, name: None) -> Result:
+    """Verifies every Adam-family optimizer of an environment's TensorFlow and Keras.
+
+    Raises AdampatchError where TensorFlow cannot be imported.
     """
-    with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as folder, Worker(Path(folder)) as worker:
-        try:
-            described = worker.ask({"do": "describe"}, _START)
-            found = {} if "error" in described else worker.ask({"do": "discover"}, _START)
-        except WorkerFailed as error:
-            raise AdampatchError(worker.executable, f"{error}; nothing was verified") from error
-        broken = described.get("error") or found.get("error")
-        if broken:
-            raise AdampatchError(
-                worker.executable,
-                f"{broken}; verify runs the TensorFlow of this Python: pip install 'adampatch[tensorflow]'",
-            )
-        result = Result({"executable": worker.executable, "seed": seed, **described})
-        chosen = _devices(result, set(devices), described["devices"], require_gpu)
-        optimizers = _optimizers(result, found["optimizers"])
-        cases = [
-            case
-            for case in planned(optimizers, quick=quick, devices=chosen, seed=seed)
-            if pattern is None or fnmatch.fnmatchcase(case.id, pattern)
-        ]
-        for done, case in enumerate(cases):
-            progress(done, len(cases), case.id)
-            result.rows.append((case, _judged(worker, case, Path(folder))))
-        progress(len(cases), len(cases), "")
+    with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as name:
+        folder = Path(name)
+        target = Target(folder / "target")
+        with Worker(folder, request.executable, [target.folder]) as worker:
+            described, found = _described(worker, target)
+            result = Result({"executable": worker.executable, "seed": request.seed, **described})
+            chosen = _devices(result, request, described["devices"])
+            cases = [
+                case
+                for case in planned(
+                    _optimizers(result, found), quick=request.quick, devices=chosen, seed=request.seed
+                )
+                if request.pattern is None or fnmatch.fnmatchcase(case.id, request.pattern)
+            ]
+            accuracies = _calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
+            result.environment["accuracy"] = _as_words(accuracies)
+            for done, case in enumerate(cases):
+                progress(done, len(cases), case.id)
+                accuracy = accuracies.get((case.device, case.dtype), EXACT)
+                result.rows.append((case, _judged(worker, case, folder, accuracy)))
+            progress(len(cases), len(cases), "")
     result.not_verified += _not_run(result)
     return result
+
+
+def _described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(what the worker says of its environment, the optimizers it found)."""
+    try:
+        described = worker.ask({"do": "describe"}, _START)
+        found = {} if "error" in described else worker.ask({"do": "discover"}, _START)
+        if found.get("unknown") and target.learn(found["unknown"]):
+            found = worker.ask({"do": "discover", "again": True}, _START)
+    except WorkerFailed as error:
+        raise AdampatchError(
+            worker.executable, f"{error}; nothing was verified: --python takes an interpreter with TensorFlow"
+        ) from error
+    broken = described.get("error") or found.get("error")
+    if broken:
+        raise AdampatchError(
+            worker.executable,
+            f"{broken}; verify runs the TensorFlow of this Python: pip install 'adampatch[tensorflow]', or "
+            "name another one with --python",
+        )
+    return described, found["optimizers"]
+
+
+def _calibrated(worker: Worker, folder: Path, wanted: Iterable[tuple[str, str]]) -> Accuracies:
+    """The measured accuracy of each (device, format); one that cannot be measured is left out, its
+    cases will say why."""
+    found = {}
+    given, out = folder / "given.npz", folder / "out.npz"
+
+    def asked(device: str, dtype: str, operands: Mapping[str, Any]) -> dict[str, Any]:
+        np.savez(given, **operands)
+        words = {"do": "calibrate", "dtype": dtype, "device": device}
+        answer = worker.ask({**words, "numbers": str(given), "out": str(out)}, _CASE)
+        if "error" in answer:
+            raise WorkerFailed(answer["error"])
+        with np.load(out) as arrays:
+            return dict(arrays)
+
+    for device, dtype in sorted(wanted):
+        operands = calibration.operands(dtype)
+        try:
+            accuracy = calibration.measured(dtype, operands, asked(device, dtype, operands))
+            if dtype == "float32" and accuracy.sqrt > 1:  # then by all there are
+                roots = asked(device, dtype, {"x": calibration.all_roots()})["sqrt"]
+                accuracy = replace(accuracy, sqrt=calibration.measured_roots(roots))
+        except WorkerFailed:
+            continue
+        found[device, dtype] = accuracy
+    return found
+
+
+def _as_words(accuracies: Accuracies) -> dict[str, Any]:
+    return {f"{device} {dtype}": asdict(accuracy) for (device, dtype), accuracy in accuracies.items()}
 
 
 def _not_run(result: Result) -> list[dict[str, str]]:
@@ -92,12 +151,13 @@ def _not_run(result: Result) -> list[dict[str, str]]:
     ]
 
 
-def _devices(result: Result, asked: set[str], there: list[str], require_gpu: bool) -> list[str]:
+def _devices(result: Result, request: Request, there: list[str]) -> list[str]:
+    asked = request.devices
     chosen = ["CPU:0"] if asked & {"cpu", "all"} else []
     gpus = [name for name in there if name.startswith("GPU")]
     if not gpus:
         result.not_verified.append({"what": "GPU", "reason": "none visible"})
-        result.missing_device = require_gpu or "gpu" in asked
+        result.missing_device = request.require_gpu or "gpu" in asked
     elif asked & {"gpu", "all"}:
         chosen += gpus
     else:
@@ -119,7 +179,7 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
     return chosen
 
 
-def _judged(worker: Worker, case: Case, folder: Path) -> Verdict:
+def _judged(worker: Worker, case: Case, folder: Path, accuracy: Accuracy) -> Verdict:
     """Runs one case and judges it; whatever goes wrong becomes its verdict."""
     given, out = folder / "given.npz", folder / "out.npz"
     np.savez(given, **numbers(case))
@@ -133,4 +193,4 @@ def _judged(worker: Worker, case: Case, folder: Path) -> Verdict:
     if "not_run" in answer:
         return Verdict(judging.NOT_RUN, reason=answer["not_run"])
     with np.load(out) as arrays:
-        return judge(case, dict(arrays), answer)
+        return judge(case, dict(arrays), answer, accuracy)

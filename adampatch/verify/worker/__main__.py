@@ -1,13 +1,15 @@
 """Serves cases: one JSON request per line on stdin, one JSON answer per line on stdout.
 
     {"do": "describe"}                     -> versions, devices
-    {"do": "discover"}                     -> the Adam-family optimizers of this environment
+    {"do": "discover", "again": false}     -> the Adam-family optimizers of this environment
+    {"do": "calibrate", "dtype": "float32", "device": "CPU:0", "numbers": FILE.npz, "out": FILE.npz}
     {"do": "run", "case": {...}, "numbers": FILE.npz, "out": FILE.npz}
 
 Runs with the standard library, NumPy, TensorFlow and adampatch's target side; Python 3.7.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import platform
@@ -37,23 +39,48 @@ def _cast(array, dtype):
         return np.asarray(array).astype(tf.as_dtype(dtype).as_numpy_dtype)
 
 
-def describe():
+def describe(request):
     import numpy as np
     import tensorflow as tf
+
+    if not tf.executing_eagerly():  # TensorFlow 1 can, if it is told before anything else
+        tf.compat.v1.enable_eager_execution()
 
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "numpy": np.__version__}
     for name in ("keras", "tf_keras", "tensorflow_addons"):
         with contextlib.suppress(Exception):  # what is broken is not there
             versions[name] = __import__(name).__version__
-    devices = [d.name.split("device:")[-1] for d in tf.config.list_logical_devices()]
+    config = tf.config if hasattr(tf.config, "list_logical_devices") else tf.config.experimental
+    devices = [d.name.split("device:")[-1] for d in config.list_logical_devices()]
+    # XLA_CPU and XLA_GPU are other names for the same device
+    devices = [name for name in devices if name.split(":")[0] in ("CPU", "GPU")]
     return {"versions": versions, "devices": devices, "machine": platform.machine()}
 
 
-def discover():
-    from adampatch.runtime import bind
+def discover(request):
+    from adampatch.runtime import bind, stock_table
     from adampatch.verify.worker import discovery
 
-    return {"optimizers": discovery.discover(bind().patched)}
+    if request.get("again"):  # the table has been written anew
+        importlib.reload(stock_table)
+    found, unknown = discovery.discover(bind().patched)
+    return {"optimizers": found, "unknown": unknown}
+
+
+def calibrate(request):
+    """Divides, takes roots and powers of the given numbers, in a format on a device."""
+    import numpy as np
+    import tensorflow as tf
+
+    dtype, given = request["dtype"], np.load(request["numbers"])
+    with tf.device(request["device"]):
+        values = {name: tf.constant(_cast(given[name], dtype)) for name in given.files}
+        found = {"sqrt": tf.sqrt(values["x"])}
+        if "y" in values:
+            found["divide"] = tf.divide(values["x"], values["y"])
+            found["power"] = tf.pow(values["base"], values["exponent"])
+        np.savez(request["out"], **{name: _numbers(value.numpy()) for name, value in found.items()})
+    return {}
 
 
 def run(request):
@@ -69,12 +96,22 @@ def run(request):
     return told
 
 
+def _release(tf):
+    return tuple(int(part) for part in tf.__version__.split(".")[:2])
+
+
 def _run(case, given, record):
+    import tensorflow as tf
+
     from adampatch.runtime import bind
     from adampatch.verify.worker import discovery, families
 
     where = case["optimizer"]
     cls = discovery.module_of(where["path"])
+    if case["mode"] == "xla" and _release(tf) < (2, 10):
+        return {
+            "not_run": "XLA before TensorFlow 2.10 keeps to no rounding that a bound could be derived from"
+        }
     kind = families.training_for(where["family"], where["name"], case["mode"])
     count, steps = len(case["shapes"]), range(1, case["steps"] + 1)
     start = [_cast(given[f"start/{i}"], case["dtype"]) for i in range(count)]
@@ -138,14 +175,15 @@ def _run(case, given, record):
     return {"rates": rates, "alphas": alphas}
 
 
+_DOING = {"describe": describe, "discover": discover, "calibrate": calibrate, "run": run}
+
+
 def serve(requests, answers):
     """Answers each request; an error of the user's TensorFlow is an answer too."""
     for line in requests:
         request = json.loads(line)
         try:
-            doing = request["do"]
-            found = {"describe": describe, "discover": discover}.get(doing)
-            answer = found() if found else run(request)
+            answer = _DOING[request["do"]](request)
         except Exception as error:
             answer = {"error": _words(error), "traceback": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")

@@ -3,6 +3,8 @@
 Touches TensorFlow; valid on Python 3.7.
 """
 
+import inspect
+
 import numpy as np
 import tensorflow as tf
 
@@ -94,7 +96,7 @@ class Family:
 
         if self.mode == "eager":
             return step
-        return tf.function(step, jit_compile=self.mode == "xla")
+        return tf.function(step, jit_compile=True) if self.mode == "xla" else tf.function(step)
 
     #: whether the rate of a schedule is told after the update it was for
     told_late = False
@@ -181,7 +183,12 @@ class OptimizerV2(Keras2):
     slots = {"m": ("m",), "v": ("v",), "vhat": ("vhat",)}
 
     def build(self):
-        self.optimizer._create_all_weights(self.w)
+        if hasattr(self.optimizer, "_create_all_weights"):
+            self.optimizer._create_all_weights(self.w)
+        else:  # before TensorFlow 2.3
+            assert self.optimizer.iterations is not None  # is made when it is first read
+            self.optimizer._create_hypers()
+            self.optimizer._create_slots(self.w)
 
     def schedules(self, cls):
         if any(base.__module__.startswith("tensorflow.python.keras") for base in cls.__mro__):
@@ -212,16 +219,35 @@ class OptimizerV2Adamax(OptimizerV2):
 class V1(Family):
     names = {"beta_1": "beta1", "beta_2": "beta2"}
     slots = {"m": ("m",), "v": ("v",)}
+    #: the step that some count their bias corrections by
+    global_step = None
 
     def make(self, cls, rate, options, schedule):
         self.rate = tf.Variable(rate, dtype=tf.float32, name="rate")
-        return cls(learning_rate=lambda: self.rate, **options)
+        return cls(learning_rate=lambda: self.rate, **self.counting(cls, options))
+
+    def counting(self, cls, options):
+        """The options, with a global step where the constructor takes one."""
+        if "global_step" not in inspect.signature(cls.__init__).parameters:
+            return options
+        if self.mode.startswith("graph"):
+            self.global_step = tf.compat.v1.get_variable("global_step", initializer=np.int64(0))
+        else:
+            self.global_step = tf.Variable(np.int64(0), name="global_step")
+        return dict(options, global_step=self.global_step)
+
+    def apply(self, gradients):
+        self.optimizer.apply_gradients(list(zip(gradients, self.w)), global_step=self.global_step)
+
+    def own_variables(self):
+        own = Family.own_variables(self)
+        return own if self.global_step is None else own + [self.global_step]
 
     def build(self):
         self.optimizer._create_slots(self.w)
 
     def learning_rate(self):
-        return float(self.rate)
+        return float(self.rate.numpy())
 
     def set_learning_rate(self, rate):
         self.rate.assign(rate)
@@ -230,7 +256,8 @@ class V1(Family):
         return self.optimizer.get_slot(self.w[i], name)
 
     def scalars(self):
-        return dict(zip(("beta_1_power", "beta_2_power"), self.optimizer._get_beta_accumulators()))
+        powers = getattr(self.optimizer, "_get_beta_accumulators", lambda: ())()
+        return dict(zip(("beta_1_power", "beta_2_power"), powers))
 
 
 class V1Graph(V1):
@@ -256,7 +283,7 @@ class V1Graph(V1):
     def make(self, cls, rate, options, schedule):
         self.rate = tf.compat.v1.get_variable("rate", initializer=np.float32(rate), use_resource=True)
         # a reference variable's optimizer reads it as a tensor, not by calling it
-        return cls(learning_rate=tf.identity(self.rate), **options)
+        return cls(learning_rate=tf.identity(self.rate), **self.counting(cls, options))
 
     def _traced(self):
         shapes = [list(w.shape) for w in self.w]
@@ -265,7 +292,8 @@ class V1Graph(V1):
         self._feeds = [tf.compat.v1.placeholder(w.dtype.base_dtype, s) for w, s in zip(self.w, shapes)]
         pairs = zip(self._feeds, self.w)
         self._train = self.optimizer.apply_gradients(
-            [(dense_or_rows(g, self.indices, list(w.shape)), w) for g, w in pairs]
+            [(dense_or_rows(g, self.indices, list(w.shape)), w) for g, w in pairs],
+            global_step=self.global_step,
         )
 
     def step(self, values):
