@@ -8,12 +8,12 @@ sources as measured, operation by operation; nothing here comes from the code th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from adampatch.verify.ball import Ball, Field
-from adampatch.verify.formats import Array
+from adampatch.verify.formats import FORMATS, Array
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,14 @@ class Hyper:
     def power(self, name: str, before: Mapping[str, Ball]) -> Ball:
         """``beta^t``: a variable of V1's optimizers, computed anew in all others."""
         kept = before.get(f"{name}_power")
-        return self.beta(name).power(self.t) if kept is None else kept
+        if kept is not None:
+            return kept
+        if self.family == "v1":  # from the global step, as a float32 number
+            single = replace(self.field, format=FORMATS["float32"])
+            power = single.cast(self.options[name]).power(self.t)
+            mid, rad = (np.asarray(x, self.field.format.wide) for x in (power.mid, power.rad))
+            return self.field.round(mid, rad)
+        return self.beta(name).power(self.t)
 
     def told(self, computed: Ball) -> Ball:
         """The alpha to go on with: the one observed, when there is one, is exact."""

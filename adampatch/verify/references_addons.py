@@ -17,7 +17,9 @@ def decoupled(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     """Adam after a decay that the learning rate does not scale (Loshchilov and Hutter, 2019, with
     the schedule multiplier left to the caller). A sparse update decays the rows it touches."""
     w = before["w"]
-    decayed = w - h.field.cast(h.options["weight_decay"]) * w
+    # a Python number, which contrib multiplies as it is
+    decay = (h.field.constant if h.family == "v1" else h.field.cast)(h.options["weight_decay"])
+    decayed = w - decay * w
     if g.rows is not None:
         decayed = _only_rows(decayed, w, g)
     plain = replace(h, options={name: x for name, x in h.options.items() if name != "weight_decay"})

@@ -256,6 +256,8 @@ class V1(Family):
         return self.optimizer.get_slot(self.w[i], name)
 
     def scalars(self):
+        if self.global_step is not None:
+            return {}  # powers are computed from it
         powers = getattr(self.optimizer, "_get_beta_accumulators", lambda: ())()
         return dict(zip(("beta_1_power", "beta_2_power"), powers))
 
