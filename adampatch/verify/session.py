@@ -68,11 +68,16 @@ def verify(request: Request = Request(), progress: Progress = lambda done, total
             described, found = _described(worker, target)
             result = Result({"executable": worker.executable, "seed": request.seed, **described})
             chosen = _devices(result, request, described["devices"])
+            plan = planned(
+                _optimizers(result, found),
+                quick=request.quick,
+                devices=chosen,
+                seed=request.seed,
+                release=_release(described["versions"]),
+            )
             cases = [
                 case
-                for case in planned(
-                    _optimizers(result, found), quick=request.quick, devices=chosen, seed=request.seed
-                )
+                for case in plan
                 if request.pattern is None or fnmatch.fnmatchcase(case.id, request.pattern)
             ]
             accuracies = _calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
@@ -84,6 +89,10 @@ def verify(request: Request = Request(), progress: Progress = lambda done, total
             progress(len(cases), len(cases), "")
     result.not_verified += _not_run(result)
     return result
+
+
+def _release(versions: Mapping[str, str]) -> tuple[int, ...]:
+    return tuple(int(part) for part in versions.get("tensorflow", "99").split(".")[:2])
 
 
 def _described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict[str, Any]]]:

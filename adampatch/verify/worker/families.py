@@ -175,7 +175,13 @@ class Keras2(Keras3):
     def schedules(self, cls):
         roots = (base.__module__.split(".")[0] for base in cls.__mro__)
         root = next(root for root in roots if root in ("tf_keras", "keras"))
-        return __import__(root + ".optimizers", fromlist=["schedules"]).schedules
+        found = __import__(root + ".optimizers", fromlist=["schedules"]).schedules
+        return found if hasattr(found, "ExponentialDecay") else found.learning_rate_schedule
+
+    def own_variables(self):
+        own = Family.own_variables(self)
+        counter = self.optimizer.iterations  # not among them in TensorFlow 2.10
+        return own if any(v is counter for v in own) else own + [counter]
 
 
 class OptimizerV2(Keras2):
