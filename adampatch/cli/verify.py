@@ -31,6 +31,7 @@ _EXIT = {
 
 
 @click.command("verify")
+@click.argument("path", required=False, metavar="[PATH]")
 @click.option("--quick", is_flag=True, help="A few cases of each optimizer only.")
 @click.option(
     "--case", "pattern", metavar="GLOB", help="Only cases whose id matches, such as '*Nadam/*xla*'."
@@ -55,6 +56,7 @@ _EXIT = {
 @options.report_format
 @options.common
 def command(
+    path: str | None,
     quick: bool,
     pattern: str | None,
     seed: int,
@@ -70,13 +72,17 @@ def command(
     """Runs stock and patched optimizers side by side and judges every element.
 
     Takes every Adam-family optimizer of the TensorFlow and Keras of this Python, or of
-    --python's. Without a rule patched and stock must agree to the bit; both, and what a rule
-    clamps, must lie within a bound derived from the format's rounding.
+    --python's. With PATH: the classes and uses of a project, which are imported and run; where
+    it is patched, what is on disk against the originals, else a patched temporary copy.
+
+    Without a rule patched and stock must agree to the bit; both, and what a rule clamps, must
+    lie within a bound derived from the format's rounding.
 
     \b
     adampatch verify
     """
     from adampatch.verify import report
+    from adampatch.verify.projects import verify_project
     from adampatch.verify.session import Request, verify
 
     devices = {name.strip().lower() for name in device.split(",")}
@@ -94,7 +100,7 @@ def command(
         executable=executable or sys.executable,
     )
     with _progress(quiet) as progress:
-        result = verify(request, progress)
+        result = verify(request, progress) if path is None else verify_project(path, request, progress)
     document = report.as_document(result)
     code = report.exit_code(result, max_inconclusive)
     if style == "json":

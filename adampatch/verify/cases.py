@@ -30,7 +30,7 @@ REGIMES = ("normal", "tiny", "wide", "cancelling", "zero", "constant", "huge", "
 STEPS, QUICK_STEPS = 6, 4
 NEWEST = (99,)
 #: before this release what XLA contracts depends on what else reads a state
-CONTRACTS_ALIKE = (2, 15)
+CONTRACTS_ALIKE = (2, 16)
 #: of the rate, where there is a rule: the regimes reach beyond either
 BOUNDS = (0.004, 0.05)
 #: the learning rate at each step: changed in mid-run
@@ -39,11 +39,13 @@ RATES = (0.01, 0.01, 0.01, 0.004, 0.004, 0.02)
 
 @dataclass(frozen=True)
 class Optimizer:
-    """One class of the installed TensorFlow: ``path`` imports it, ``name`` finds its reference."""
+    """One class: ``path`` imports it, ``name`` finds its reference. ``module``: of a project's own
+    class, which then is the ``name`` in it, and has no reference."""
 
     path: str
     family: str
     name: str
+    module: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Case:
 
     ``options`` are the constructor's, under Keras' names. ``bitwise``: whether patched and
     stock must agree to the bit; where they need not, both must lie in their balls.
+    ``arguments``: {"args", "kwargs"}, the constructor's as they are, in place of all that.
+    ``watch``: bounded by quantiles of its own rates, with what happens at each site written down.
     """
 
     id: str
@@ -68,6 +72,13 @@ class Case:
     device: str = "CPU:0"
     seed: int = 0
     rates: tuple[float, ...] = RATES
+    arguments: Mapping[str, Any] | None = None
+    watch: bool = False
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether it is known to show little: no share of inconclusive cases counts it."""
+        return self.dtype in COARSE and self.optimizer.name in LONG
 
     def as_message(self) -> dict[str, Any]:
         """The case as the worker reads it."""

@@ -67,7 +67,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 #: optimizers whose update mixes the elements of a variable, by a norm
 MIXING = {"Lamb", "LAMB"}
-#: more updates than others need: rectified from the sixth on
+#: more updates than others need: rectified from the sixth on. In 8 or 11 bits rounding leaves
+#: open whether they are
 LONG = {"RectifiedAdam": 9, "AdaBelief": 9}
 #: classes that count their updates once for each variable when traced: one variable then
 ONE_VARIABLE = {("keras2", "Nadam")}

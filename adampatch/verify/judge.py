@@ -16,6 +16,7 @@ from adampatch.verify.cases import INDICES, Case
 from adampatch.verify.catalogue import ROWS_ONLY, reference_of
 from adampatch.verify.formats import FORMATS, Array, Format
 from adampatch.verify.references import Gradient, Hyper, Reference
+from adampatch.verify.sites import watched_sites
 
 PASS_BITWISE, PASS_BOUND, FAIL = "PASS_BITWISE", "PASS_BOUND", "FAIL"
 MODEL_INVALID, INCONCLUSIVE = "MODEL_INVALID", "INCONCLUSIVE"
@@ -158,7 +159,7 @@ def judge(
     leaves its bound, or the rule is not obeyed -> FAIL.
     """
     record = _Record(case, arrays, told, accuracy)
-    reference = reference_of(case.optimizer.family, case.optimizer.name)
+    reference = None if case.watch or case.optimizer.module else _reference_for(case)
     stock = _local(record, reference, "stock")
     vacuous = stock.vacuous / max(stock.elements, 1)
     shown = Verdict(PASS_BITWISE, error=stock.error, vacuous=vacuous)
@@ -185,20 +186,29 @@ def judge(
 
     if case.bounds is not None:
         hit, divergence, error = _bounded(record, reference)
+        if case.watch and divergence is None and case.mode == "eager":
+            watched, divergence, at_sites = watched_sites(record.field, arrays, case.bounds)
+            hit, error = min(hit, watched), max(error, at_sites)
         shown.error = max(shown.error, error)
         if divergence is not None:
             shown.verdict, shown.divergence = FAIL, divergence
             return shown
         shown.verdict = PASS_BOUND
-        if not hit and reference is not None:
+        if not hit and (reference is not None or case.watch):
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
     if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):
         shown.verdict, shown.reason = INCONCLUSIVE, "no rate was emitted"
-    elif reference is not None and not stock.moved:
+    elif not stock.moved:
         shown.verdict, shown.reason = INCONCLUSIVE, "stock does not move"
     elif vacuous > _VACUOUS:
         shown.verdict, shown.reason = INCONCLUSIVE, f"{vacuous:.0%} of the bounds tell nothing"
     return shown
+
+
+def _reference_for(case: Case) -> Reference | None:
+    if case.arguments is not None and not case.options:  # arguments that no reference knows
+        return None
+    return reference_of(case.optimizer.family, case.optimizer.name)
 
 
 # ------------------------------------------------------------------------ local
@@ -208,6 +218,9 @@ def _local(record: _Record, reference: Reference | None, run: str) -> _Findings:
     """Each step of one implementation, from its own state, against the reference's balls."""
     found = _Findings()
     if reference is None:
+        for t, i in record.steps():
+            pair = [record.bits(at, run, f"w/{i}") for at in (t - 1, t)]
+            found.moved |= all(x is not None for x in pair) and bool(np.any(pair[0] != pair[1]))
         return found
     before_run = "stock" if run == "cross" else run
     for t, i in record.steps():
@@ -361,8 +374,13 @@ def _unemitted() -> dict[str, Any]:
 
 def _touched_others(record: _Record, t: int, i: int, hit: Array) -> dict[str, Any] | None:
     """Where a rule moved what it does not bound: another slot, or an element within its bounds."""
+    # what a project's class keeps beside its moments may follow the variable, and at its site
+    # the step is judged itself
+    known = (*_STATES[1:], *_SCALARS) if record.case.watch and record.case.mode == "eager" else None
     for name in record.names(t, "stock"):
         if name.startswith("w/") and name != f"w/{i}":
+            continue
+        if known is not None and name.split("/")[0] not in known:
             continue
         theirs, ours = record.bits(t, "stock", name), record.bits(t, "bounded", name)
         assert theirs is not None and ours is not None

@@ -26,11 +26,21 @@ class Worker:
     """One process that answers requests, one at a time; started at the first and again after a failure.
 
     ``executable`` is the Python to run, ``folder`` an empty directory it works in, ``paths`` what
-    it imports from first.
+    it imports from first; ``first`` a request that each new process is sent before any other;
+    ``cwd`` where it stands, ``folder`` where nothing is said.
     """
 
-    def __init__(self, folder: Path, executable: str = sys.executable, paths: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        executable: str = sys.executable,
+        paths: Sequence[Path] = (),
+        first: dict[str, Any] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.folder = folder
+        self.first = first
+        self.cwd = cwd or folder
         self.executable = executable
         self.paths = paths
         self._process: subprocess.Popen[str] | None = None
@@ -49,6 +59,11 @@ class Worker:
         """The answer to one request, within ``timeout`` seconds. Raises WorkerFailed."""
         if self._process is None:
             self._start()
+            if self.first is not None:
+                self._asked(self.first, timeout)
+        return self._asked(request, timeout)
+
+    def _asked(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         process = self._process
         assert process is not None and process.stdin is not None
         try:
@@ -94,7 +109,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                cwd=self.folder,  # not the user's: a keras.py that lies there is not the Keras meant
+                cwd=self.cwd,  # not the user's: a keras.py that lies there is not the Keras meant
                 env=_environment(self.paths),
                 text=True,
             )

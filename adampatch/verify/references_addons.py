@@ -66,11 +66,11 @@ def adabelief(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     """AdaBelief (Zhuang et al., 2020, algorithm 2), rectified as RAdam unless told not to be."""
     m, _ = moments(before, g, h, split=True)
     away = g.total - m
-    fresh = away * away * h.rest("beta_2")
-    if g.sparse and g.rows is not None:  # what no gradient names is not surprised
+    fresh = away * away * h.rest("beta_2") + h.epsilon
+    if g.sparse and g.rows is not None:  # what no gradient names gets neither
         rows = _rows_of(g, fresh)
         fresh = Ball(np.where(rows, fresh.mid, 0), np.where(rows, fresh.rad, 0), h.field)
-    s = h.beta("beta_2") * before["v"] + fresh + h.epsilon
+    s = h.beta("beta_2") * before["v"] + fresh
     return _rectified(before, h, {"m": m, "v": s})
 
 

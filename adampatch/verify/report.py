@@ -66,6 +66,7 @@ def exit_code(result: Result, max_inconclusive: float = 0.05) -> int:
         return 4
     if result.missing_device:
         return 3
-    if result.count(judge.INCONCLUSIVE) > max_inconclusive * len(result.rows):
+    open_ = sum(v.verdict == judge.INCONCLUSIVE and not case.degenerate for case, v in result.rows)
+    if open_ > max_inconclusive * len(result.rows):
         return 6
     return 0

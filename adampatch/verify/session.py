@@ -65,15 +65,15 @@ def verify(request: Request = Request(), progress: Progress = lambda done, total
         folder = Path(name)
         target = Target(folder / "target")
         with Worker(folder, request.executable, [target.folder]) as worker:
-            described, found = _described(worker, target)
-            result = Result({"executable": worker.executable, "seed": request.seed, **described})
-            chosen = _devices(result, request, described["devices"])
+            environment, found = described(worker, target)
+            result = Result({"executable": worker.executable, "seed": request.seed, **environment})
+            chosen = devices_of(result, request, environment["devices"])
             plan = planned(
                 _optimizers(result, found),
                 quick=request.quick,
                 devices=chosen,
                 seed=request.seed,
-                release=_release(described["versions"]),
+                release=_release(environment["versions"]),
             )
             cases = [
                 case
@@ -87,7 +87,7 @@ def verify(request: Request = Request(), progress: Progress = lambda done, total
                 accuracy = accuracies.get((case.device, case.dtype), EXACT)
                 result.rows.append((case, _judged(worker, case, folder, accuracy)))
             progress(len(cases), len(cases), "")
-    result.not_verified += _not_run(result)
+    result.not_verified += not_run(result)
     return result
 
 
@@ -95,25 +95,25 @@ def _release(versions: Mapping[str, str]) -> tuple[int, ...]:
     return tuple(int(part) for part in versions.get("tensorflow", "99").split(".")[:2])
 
 
-def _described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(what the worker says of its environment, the optimizers it found)."""
     try:
-        described = worker.ask({"do": "describe"}, _START)
-        found = {} if "error" in described else worker.ask({"do": "discover"}, _START)
+        environment = worker.ask({"do": "describe"}, _START)
+        found = {} if "error" in environment else worker.ask({"do": "discover"}, _START)
         if found.get("unknown") and target.learn(found["unknown"]):
             found = worker.ask({"do": "discover", "again": True}, _START)
     except WorkerFailed as error:
         raise AdampatchError(
             worker.executable, f"{error}; nothing was verified: --python takes an interpreter with TensorFlow"
         ) from error
-    broken = described.get("error") or found.get("error")
+    broken = environment.get("error") or found.get("error")
     if broken:
         raise AdampatchError(
             worker.executable,
             f"{broken}; verify runs the TensorFlow of this Python: pip install 'adampatch[tensorflow]', or "
             "name another one with --python",
         )
-    return described, found["optimizers"]
+    return environment, found["optimizers"]
 
 
 def _calibrated(worker: Worker, folder: Path, wanted: Iterable[tuple[str, str]]) -> Accuracies:
@@ -148,7 +148,7 @@ def _as_words(accuracies: Accuracies) -> dict[str, Any]:
     return {f"{device} {dtype}": asdict(accuracy) for (device, dtype), accuracy in accuracies.items()}
 
 
-def _not_run(result: Result) -> list[dict[str, str]]:
+def not_run(result: Result) -> list[dict[str, str]]:
     """One entry for each optimizer and reason; a single case by its id."""
     ids: dict[tuple[str, str], list[str]] = {}
     for case, verdict in result.rows:
@@ -160,7 +160,7 @@ def _not_run(result: Result) -> list[dict[str, str]]:
     ]
 
 
-def _devices(result: Result, request: Request, there: list[str]) -> list[str]:
+def devices_of(result: Result, request: Request, there: list[str]) -> list[str]:
     asked = request.devices
     chosen = ["CPU:0"] if asked & {"cpu", "all"} else []
     gpus = [name for name in there if name.startswith("GPU")]

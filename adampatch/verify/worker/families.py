@@ -3,7 +3,9 @@
 Touches TensorFlow; valid on Python 3.7.
 """
 
+import importlib
 import inspect
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +27,15 @@ def raw(variable):
     return value if value is not None and not callable(value) else variable
 
 
+def run_times():
+    """The modules of the run time that patched code of this process calls: the package, and copies
+    of the whole of it that projects bring along."""
+    for name in ("graph_tensors", "stepping"):
+        importlib.import_module("adampatch.runtime." + name)
+    whole = [module for name, module in sorted(sys.modules.items()) if name.startswith("_adampatch_")]
+    return whole + [sys.modules["adampatch.runtime"]]
+
+
 class Family:
     """One optimizer and its model variables, in eager mode or traced.
 
@@ -33,6 +44,7 @@ class Family:
         start: list of NumPy arrays, the variables' start values in their dtype.
         indices: rows of the sparse gradient, or None.
         mode: "eager", "function" or "xla".
+        arguments: {"args", "kwargs"}: the constructor's as they are, nothing is added to them.
     """
 
     #: {option's name: this family's name for it}
@@ -40,11 +52,14 @@ class Family:
     #: {quantity: attributes or slot names that hold it}
     slots = {}
 
-    def __init__(self, cls, options, rate, start, indices, mode, schedule):
-        self.indices, self.mode = indices, mode
+    def __init__(self, cls, options, rate, start, indices, mode, schedule, arguments=None):
+        self.indices, self.mode, self.arguments = indices, mode, arguments
         options = {self.names.get(name, name): value for name, value in options.items()}
         self.w = [self.variable(value, f"w{i}") for i, value in enumerate(start)]
-        self.optimizer = self.make(cls, rate, options, schedule)
+        if arguments is None:
+            self.optimizer = self.make(cls, rate, options, schedule)
+        else:
+            self.optimizer = cls(*arguments["args"], **arguments["kwargs"])
         self.build()
         self._step = self._traced()
 
@@ -103,6 +118,9 @@ class Family:
 
     def update(self, values):
         """One update with these gradients; returns the learning rate it was made with."""
+        if self.arguments is not None:
+            self.step(values)
+            return 0.0
         rate = self.learning_rate()
         self.step(values)
         return self.learning_rate() if self.told_late else rate
@@ -137,15 +155,17 @@ class Family:
 
     def emitted(self):
         """({variable's number: rate array}, alpha or None) of the last update, where patched."""
-        from adampatch.runtime import NotYetAvailable, effective_rates, snapshot
-
-        try:
-            rates = effective_rates(self.optimizer)
-        except NotYetAvailable:  # no site: what that means, the judge says
+        for runtime in run_times():
+            try:
+                rates = runtime.effective_rates(self.optimizer)
+                break
+            except (runtime.NotYetAvailable, ValueError):  # no site: what that means, the judge says
+                continue
+        else:
             return {}, None
         by_name = {name.split("/")[-1]: rate for name, rate in rates.items()}
         found = {i: by_name[f"w{i}"] for i in range(len(self.w)) if f"w{i}" in by_name}
-        return found, snapshot(self.optimizer)["alpha"]
+        return found, runtime.snapshot(self.optimizer)["alpha"]
 
 
 class Keras3(Family):
@@ -271,16 +291,17 @@ class V1(Family):
 class V1Graph(V1):
     """The same in a graph of its own, run by a Session; mode "graph" or "graph-ref"."""
 
-    def __init__(self, cls, options, rate, start, indices, mode, schedule):
+    def __init__(self, cls, options, rate, start, indices, mode, schedule, arguments=None):
         self.graph = tf.Graph()
         with self.graph.as_default():
-            V1.__init__(self, cls, options, rate, start, indices, mode, schedule)
+            V1.__init__(self, cls, options, rate, start, indices, mode, schedule, arguments)
             self._named = self.variables()
             self._slots = [tf.compat.v1.placeholder(v.dtype.base_dtype, v.shape) for _, v in self._named]
             pairs = zip(self._named, self._slots)
             self._loads = [tf.compat.v1.assign(v, slot).op for (_, v), slot in pairs]
-            self._rate_slot = tf.compat.v1.placeholder(tf.float32, [])
-            self._set_rate = tf.compat.v1.assign(self.rate, self._rate_slot).op
+            if arguments is None:
+                self._rate_slot = tf.compat.v1.placeholder(tf.float32, [])
+                self._set_rate = tf.compat.v1.assign(self.rate, self._rate_slot).op
             self.session = tf.compat.v1.Session(graph=self.graph)
             self.session.run(tf.compat.v1.global_variables_initializer())
         self._told = {}
@@ -305,11 +326,10 @@ class V1Graph(V1):
         )
 
     def step(self, values):
-        from adampatch.runtime import graph_tensors
-
         told = {
             name: {what: tensor for what, tensor in found.items() if what in ("rate", "alpha")}
-            for name, found in graph_tensors.tensors(self.graph).items()
+            for runtime in run_times()
+            for name, found in runtime.graph_tensors.tensors(self.graph).items()
         }
         _, self._told = self.session.run([self._train, told], dict(zip(self._feeds, values)))
 
