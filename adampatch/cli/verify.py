@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
@@ -53,6 +54,31 @@ _EXIT = {
     help="The interpreter whose TensorFlow is meant (Python >= 3.7, TensorFlow >= 1.15); nothing of "
     "adampatch needs to be installed there.",
 )
+@click.option(
+    "--rules",
+    metavar="FILE|PRESET",
+    help="Judge under these rules, each on every variable, in place of bounds of our own.",
+)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the report too; .json, .md, .xml (JUnit) or .html; repeatable.",
+)
+@click.option(
+    "--export",
+    metavar="FILE.npz",
+    type=click.Path(path_type=Path),
+    help="Write the cases with their numbers, to be replayed on another machine.",
+)
+@click.option(
+    "--replay",
+    metavar="FILE.npz",
+    type=click.Path(path_type=Path),
+    help="Run the cases of such a file; its verdicts come along in the report.",
+)
 @options.report_format
 @options.common
 def command(
@@ -64,6 +90,10 @@ def command(
     require_gpu: bool,
     max_inconclusive: float,
     executable: str | None,
+    rules: str | None,
+    reports: tuple[Path, ...],
+    export: Path | None,
+    replay: Path | None,
     style: str,
     quiet: bool,
     verbose: int,
@@ -81,10 +111,14 @@ def command(
     \b
     adampatch verify
     """
-    from adampatch.verify import report
+    from adampatch.verify import carrying, rendering, report
     from adampatch.verify.projects import verify_project
     from adampatch.verify.session import Request, verify
 
+    if path is not None and (export is not None or replay is not None):
+        raise click.UsageError("--export and --replay carry stock optimizers, not a project; leave PATH out")
+    for file in (*reports, *([export] if export is not None else [])):
+        rendering.check(file, rendering.WRITERS if file in reports else (".npz",))
     devices = {name.strip().lower() for name in device.split(",")}
     unknown = devices - {"cpu", "gpu", "all"}
     if unknown:
@@ -98,16 +132,40 @@ def command(
         devices=frozenset(devices),
         require_gpu=require_gpu,
         executable=executable or sys.executable,
+        rules=() if rules is None else _rules(rules),
+        replay=replay,
     )
+
+    def announce(cases: list[Any]) -> None:
+        if not quiet:
+            options.note(report.plan_in_words(cases, seed))
+
     with _progress(quiet) as progress:
-        result = verify(request, progress) if path is None else verify_project(path, request, progress)
+        if path is None:
+            result = verify(request, progress, announce)
+        else:
+            result = verify_project(path, request, progress, announce)
     document = report.as_document(result)
     code = report.exit_code(result, max_inconclusive)
+    for file in reports:
+        rendering.write(file, document)
+    if export is not None:
+        carrying.export(export, result.rows, document["environment"])
     if style == "json":
         options.print_json(document)
     elif not quiet:
         _print(document, code, verbose)
     sys.exit(code)
+
+
+def _rules(name: str) -> tuple[Any, ...]:
+    """The rules of a file or preset, as verify takes them."""
+    from adampatch.ruleset import Rules
+    from adampatch.verify.cases import Rule
+
+    return tuple(
+        Rule(rule["id"], (rule["min"], rule["max"])) for rule in Rules.load(name).normal_form()["rules"]
+    )
 
 
 @contextmanager

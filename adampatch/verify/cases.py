@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -37,6 +37,18 @@ BOUNDS = (0.004, 0.05)
 RATES = (0.01, 0.01, 0.01, 0.004, 0.004, 0.02)
 
 
+#: the least and the greatest rate that a rule allows; None: no bound on this side
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A user's rule as it is verified: on every variable, whatever it matches in a model."""
+
+    id: str
+    bounds: Bounds
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """One class: ``path`` imports it, ``name`` finds its reference. ``module``: of a project's own
@@ -55,7 +67,8 @@ class Case:
     ``options`` are the constructor's, under Keras' names. ``bitwise``: whether patched and
     stock must agree to the bit; where they need not, both must lie in their balls.
     ``arguments``: {"args", "kwargs"}, the constructor's as they are, in place of all that.
-    ``watch``: bounded by quantiles of its own rates, with what happens at each site written down.
+    ``rule``: the user's that ``bounds`` are of. ``watch``: bounded by quantiles of its own rates
+    where ``bounds`` says nothing, with what happens at each site written down.
     """
 
     id: str
@@ -65,7 +78,7 @@ class Case:
     mode: str
     layout: str = "dense"
     shapes: tuple[tuple[int, ...], ...] = SHAPES
-    bounds: tuple[float, float] | None = None
+    bounds: Bounds | None = None
     schedule: bool = False
     steps: int = STEPS
     bitwise: bool = True
@@ -74,6 +87,7 @@ class Case:
     rates: tuple[float, ...] = RATES
     arguments: Mapping[str, Any] | None = None
     watch: bool = False
+    rule: str | None = None
 
     @property
     def degenerate(self) -> bool:
@@ -92,16 +106,29 @@ def planned(
     devices: Iterable[str] = ("CPU:0",),
     seed: int = 0,
     release: tuple[int, ...] = NEWEST,
+    rules: Sequence[Rule] = (),
 ) -> list[Case]:
-    """The mandatory core for each optimizer and device, in a fixed order; ``release``: TensorFlow's."""
+    """The mandatory core for each optimizer and device, in a fixed order; ``release``: TensorFlow's.
+
+    With ``rules`` the cases that are clamped are so by each of these, and by nothing else.
+    """
     cases = []
     for optimizer in optimizers:
         for variant, extra in VARIANTS.get(optimizer.name, {"": {}}).items():
             for device in devices:
                 cases += _core(optimizer, variant, extra, device, quick=quick, seed=seed)
+    if rules:
+        cases = [ruled for case in cases for ruled in under(case, rules)]
     if release < CONTRACTS_ALIKE:
         cases = [replace(case, bitwise=case.bitwise and case.mode != "xla") for case in cases]
     return cases
+
+
+def under(case: Case, rules: Sequence[Rule]) -> list[Case]:
+    """A case that is clamped in each rule's form, any other as it is."""
+    if case.bounds is None and not case.watch:
+        return [case]
+    return [replace(case, id=f"{case.id}:{rule.id}", bounds=rule.bounds, rule=rule.id) for rule in rules]
 
 
 def _core(

@@ -16,7 +16,7 @@ from adampatch.verify.cases import INDICES, Case
 from adampatch.verify.catalogue import ROWS_ONLY, reference_of
 from adampatch.verify.formats import FORMATS, Array, Format
 from adampatch.verify.references import Gradient, Hyper, Reference
-from adampatch.verify.sites import watched_sites
+from adampatch.verify.sites import limits, watched_sites
 
 PASS_BITWISE, PASS_BOUND, FAIL = "PASS_BITWISE", "PASS_BOUND", "FAIL"
 MODEL_INVALID, INCONCLUSIVE = "MODEL_INVALID", "INCONCLUSIVE"
@@ -194,7 +194,9 @@ def judge(
             shown.verdict, shown.divergence = FAIL, divergence
             return shown
         shown.verdict = PASS_BOUND
-        if not hit and (reference is not None or case.watch):
+        if not hit and case.rule is not None:
+            shown.reason = f"no rate reached the rule {case.rule}"
+        elif not hit and (reference is not None or case.watch):
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
     if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):
         shown.verdict, shown.reason = INCONCLUSIVE, "no rate was emitted"
@@ -335,7 +337,7 @@ def _bounded(record: _Record, reference: Reference | None) -> tuple[int, dict[st
     their balls.
     """
     assert record.case.bounds is not None
-    low, high = (record.form.rounded(bound) for bound in record.case.bounds)
+    low, high = limits(record.form, record.case.bounds)
     exact = record.exact
     hits, error = 0, 0.0
     for t, i in record.steps():

@@ -13,12 +13,12 @@ import numpy as np
 
 from adampatch.project.settings import Settings
 from adampatch.verify import judge as judging
-from adampatch.verify.cases import RATES, ROWS, SHAPES, Case, Optimizer, numbers
+from adampatch.verify.cases import RATES, ROWS, SHAPES, Case, Optimizer, numbers, under
 from adampatch.verify.catalogue import reference_of
 from adampatch.verify.judge import Verdict, judge
 from adampatch.verify.process import Worker, WorkerFailed
 from adampatch.verify.project import Project, ProjectClass, ProjectUse, project_at
-from adampatch.verify.session import Progress, Request, Result, described, devices_of, not_run
+from adampatch.verify.session import Announce, Progress, Request, Result, described, devices_of, not_run
 from adampatch.verify.target import Target
 
 #: of one request, and of a process, where the project does not say
@@ -39,7 +39,10 @@ class _Part:
 
 
 def verify_project(
-    path: str, request: Request, progress: Progress = lambda done, total, name: None
+    path: str,
+    request: Request,
+    progress: Progress = lambda done, total, name: None,
+    announce: Announce = lambda cases: None,
 ) -> Result:
     """Verifies the classes and the stock optimizers that the project at ``path`` uses.
 
@@ -50,7 +53,7 @@ def verify_project(
         folder = Path(name)
         settings = Settings.load(_directory(path), _top(path)).verify
         project = project_at(path, folder, request.executable)
-        return _Run(project, settings, request, folder).result(path, progress)
+        return _Run(project, settings, request, folder).result(path, progress, announce)
 
 
 def _directory(path: str) -> Path:
@@ -71,7 +74,7 @@ class _Run:
         self.seconds = float(settings.get("seconds", _SECONDS))
         self.limit = {"do": "limit", "gigabytes": float(settings.get("memory", _GIGABYTES))}
 
-    def result(self, path: str, progress: Progress) -> Result:
+    def result(self, path: str, progress: Progress, announce: Announce) -> Result:
         with self._worker("stock-classes", []) as worker:
             environment, _ = described(worker, self.target)
             how = "the files on disk against .adampatch/original"
@@ -88,6 +91,7 @@ class _Run:
                 parts += [self._use_part(worker, use, device) for device in chosen]
             parts = [self._selected(part) for part in parts]
             self._say_what_has_no_reference(result, parts)
+            announce([case for part in parts for case in part.cases])
             total, done = sum(len(part.cases) for part in parts), 0
             for part in parts:
                 progress(done, total, part.cases[0].id if part.cases else "")
@@ -111,8 +115,9 @@ class _Run:
         return Worker(folder, self.request.executable, every, self.limit, cwd)
 
     def _selected(self, part: _Part) -> _Part:
-        pattern = self.request.pattern
-        cases = (c for c in part.cases if pattern is None or fnmatch.fnmatchcase(c.id, pattern))
+        pattern, rules = self.request.pattern, self.request.rules
+        every = [ruled for case in part.cases for ruled in (under(case, rules) if rules else [case])]
+        cases = (c for c in every if pattern is None or fnmatch.fnmatchcase(c.id, pattern))
         return replace(part, cases=tuple(cases))
 
     # -- classes of the project
@@ -250,7 +255,7 @@ class _Run:
         given, out = self.folder / "given.npz", self.folder / "out.npz"
         np.savez(given, **numbers(case))
         if case.watch:
-            case = replace(case, bounds=_bounds_around(case.rates), watch=False)
+            case = replace(case, bounds=case.bounds or _bounds_around(case.rates), watch=False)
         request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
         try:
             answer = worker.ask(request, self.seconds)

@@ -71,7 +71,7 @@ def adabelief(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
         rows = _rows_of(g, fresh)
         fresh = Ball(np.where(rows, fresh.mid, 0), np.where(rows, fresh.rad, 0), h.field)
     s = h.beta("beta_2") * before["v"] + fresh
-    return _rectified(before, h, {"m": m, "v": s})
+    return lazily(_rectified(before, h, {"m": m, "v": s}), before, g, h)
 
 
 def _rectified(before: Values, h: Hyper, out: dict[str, Ball]) -> dict[str, Ball]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adampatch.verify import judge
@@ -26,7 +27,30 @@ def as_document(result: Result) -> dict[str, Any]:
         "not_verified": result.not_verified,
         "cases": [_row(case, verdict) for case, verdict in result.rows],
     }
+    if result.carried:
+        document["carried"] = [_row(case, verdict) for case, verdict in result.carried]
     return {key: _plain(value) for key, value in document.items()}
+
+
+def plan_in_words(cases: Sequence[Case], seed: int) -> str:
+    """One line that says what is about to run."""
+
+    def listed(values: Iterable[str]) -> str:
+        return ", ".join(dict.fromkeys(values))
+
+    if not cases:
+        return "plan: no case"
+    optimizers = len({case.optimizer.path for case in cases})
+    return (
+        f"plan: {len(cases)} case{'s' * (len(cases) > 1)} of {optimizers} optimizer{'s' * (optimizers > 1)}; "
+        f"{listed(case.dtype for case in cases)}; {listed(case.mode for case in cases)}; "
+        f"{listed(case.layout for case in cases)}; {sum(_clamped(case) for case in cases)} under a rule; "
+        f"{listed(case.device for case in cases)}; seed {seed}"
+    )
+
+
+def _clamped(case: Case) -> bool:
+    return case.bounds is not None or case.watch
 
 
 def _row(case: Case, verdict: Verdict) -> dict[str, Any]:

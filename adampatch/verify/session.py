@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from adampatch.errors import AdampatchError
-from adampatch.verify import calibration
+from adampatch.verify import calibration, carrying
 from adampatch.verify import judge as judging
 from adampatch.verify.ball import EXACT, Accuracy
-from adampatch.verify.cases import Case, Optimizer, numbers, planned
+from adampatch.verify.cases import Case, Optimizer, Rule, numbers, planned
 from adampatch.verify.catalogue import reference_of
 from adampatch.verify.judge import Verdict, judge
 from adampatch.verify.process import Worker, WorkerFailed
@@ -26,6 +26,7 @@ from adampatch.verify.target import Target
 _START, _CASE = 600.0, 300.0
 
 Progress = Callable[[int, int, str], None]
+Announce = Callable[[list[Case]], None]
 Accuracies = Mapping[tuple[str, str], Accuracy]
 
 
@@ -38,6 +39,8 @@ class Result:
     rows: list[tuple[Case, Verdict]] = field(default_factory=list)
     not_verified: list[dict[str, str]] = field(default_factory=list)
     missing_device: bool = False
+    #: rows that a file of carried cases brought along, judged elsewhere
+    carried: list[tuple[Case, Verdict]] = field(default_factory=list)
 
     def count(self, *verdicts: str) -> int:
         return sum(verdict.verdict in verdicts for _, verdict in self.rows)
@@ -46,7 +49,8 @@ class Result:
 @dataclass(frozen=True)
 class Request:
     """What is to be verified. ``pattern``: a glob over case ids; ``devices``: ``cpu``, ``gpu``,
-    ``all``; ``executable``: the Python whose TensorFlow and Keras are meant."""
+    ``all``; ``executable``: the Python whose TensorFlow and Keras are meant; ``rules``: the user's;
+    ``replay``: a file of carried cases that are run in place of a plan."""
 
     quick: bool = False
     seed: int = 0
@@ -54,13 +58,21 @@ class Request:
     devices: frozenset[str] = frozenset({"cpu"})
     require_gpu: bool = False
     executable: str = sys.executable
+    rules: tuple[Rule, ...] = ()
+    replay: Path | None = None
 
 
-def verify(request: Request = Request(), progress: Progress = lambda done, total, name: None) -> Result:
+def verify(
+    request: Request = Request(),
+    progress: Progress = lambda done, total, name: None,
+    announce: Announce = lambda cases: None,
+) -> Result:
     """Verifies every Adam-family optimizer of an environment's TensorFlow and Keras.
 
-    Raises AdampatchError where TensorFlow cannot be imported.
+    ``announce`` is told the plan before anything of it runs. Raises AdampatchError where TensorFlow
+    cannot be imported.
     """
+    carried = None if request.replay is None else carrying.replay(request.replay)
     with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as name:
         folder = Path(name)
         target = Target(folder / "target")
@@ -68,24 +80,32 @@ def verify(request: Request = Request(), progress: Progress = lambda done, total
             environment, found = described(worker, target)
             result = Result({"executable": worker.executable, "seed": request.seed, **environment})
             chosen = devices_of(result, request, environment["devices"])
-            plan = planned(
-                _optimizers(result, found),
-                quick=request.quick,
-                devices=chosen,
-                seed=request.seed,
-                release=_release(environment["versions"]),
-            )
+            if carried is None:
+                plan = planned(
+                    _optimizers(result, found),
+                    quick=request.quick,
+                    devices=chosen,
+                    seed=request.seed,
+                    release=_release(environment["versions"]),
+                    rules=request.rules,
+                )
+            else:
+                plan = carried.on(chosen)
+                result.carried = carried.rows
+                result.environment["carried"] = carried.environment
             cases = [
                 case
                 for case in plan
                 if request.pattern is None or fnmatch.fnmatchcase(case.id, request.pattern)
             ]
+            announce(cases)
             accuracies = _calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
             result.environment["accuracy"] = _as_words(accuracies)
             for done, case in enumerate(cases):
                 progress(done, len(cases), case.id)
                 accuracy = accuracies.get((case.device, case.dtype), EXACT)
-                result.rows.append((case, _judged(worker, case, folder, accuracy)))
+                given = numbers(case) if carried is None else carried.numbers_of(case)
+                result.rows.append((case, _judged(worker, case, given, folder, accuracy)))
             progress(len(cases), len(cases), "")
     result.not_verified += not_run(result)
     return result
@@ -161,12 +181,12 @@ def not_run(result: Result) -> list[dict[str, str]]:
 
 
 def devices_of(result: Result, request: Request, there: list[str]) -> list[str]:
-    asked = request.devices
+    asked = request.devices | ({"gpu"} if request.require_gpu else set())
     chosen = ["CPU:0"] if asked & {"cpu", "all"} else []
     gpus = [name for name in there if name.startswith("GPU")]
     if not gpus:
         result.not_verified.append({"what": "GPU", "reason": "none visible"})
-        result.missing_device = request.require_gpu or "gpu" in asked
+        result.missing_device = "gpu" in asked
     elif asked & {"gpu", "all"}:
         chosen += gpus
     else:
@@ -188,10 +208,12 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
     return chosen
 
 
-def _judged(worker: Worker, case: Case, folder: Path, accuracy: Accuracy) -> Verdict:
+def _judged(
+    worker: Worker, case: Case, values: Mapping[str, Any], folder: Path, accuracy: Accuracy
+) -> Verdict:
     """Runs one case and judges it; whatever goes wrong becomes its verdict."""
     given, out = folder / "given.npz", folder / "out.npz"
-    np.savez(given, **numbers(case))
+    np.savez(given, **values)
     request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
     try:
         answer = worker.ask(request, _CASE)

@@ -12,15 +12,25 @@ from typing import Any
 import numpy as np
 
 from adampatch.verify.ball import Field
-from adampatch.verify.formats import Array
+from adampatch.verify.cases import Bounds
+from adampatch.verify.formats import Array, Format
+
+
+def limits(form: Format, bounds: Bounds) -> tuple[Array, Array]:
+    """Bounds as the format holds them, infinite where there is none."""
+    low, high = bounds
+    return (
+        form.rounded(-np.inf if low is None else low),
+        form.rounded(np.inf if high is None else high),
+    )
 
 
 def watched_sites(
-    field: Field, arrays: Mapping[str, Array], bounds: tuple[float, float]
+    field: Field, arrays: Mapping[str, Array], bounds: Bounds
 ) -> tuple[int, dict[str, Any] | None, float]:
     """(elements clamped, first divergence, greatest error over bound) of all sites in a record."""
     form = field.format
-    low, high = (form.rounded(bound) for bound in bounds)
+    low, high = limits(form, bounds)
     hits, error = 0, 0.0
     for k in range(sum(name.startswith("site/") and name.endswith("/rate") for name in arrays)):
         shape = arrays[f"site/{k}/returned"].shape

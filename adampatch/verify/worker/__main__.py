@@ -265,6 +265,7 @@ def _side_by_side(setup, record, request):
 
 def _rule(low, high):
     rule = {"id": "verify", "match": ["**"], "quantity": "rate", "min": low, "max": high}
+    rule = {name: value for name, value in rule.items() if value is not None}
     return {"version": 1, "rules": [rule]}
 
 
@@ -297,7 +298,7 @@ def _from_states(setup, record, request):
         alphas = _ours(setup, record, states, setup.training())
     told = {"rates": {t: 0.0 for t in setup.steps}, "alphas": alphas, "bounds": None}
     if setup.case["watch"]:
-        told["bounds"] = bounds = watching.quantiles(record)
+        told["bounds"] = bounds = setup.case["bounds"] or watching.quantiles(record)
         if bounds is not None:
             with watching.rules_of(_rule(*bounds)):
                 bounded = setup.training()
