@@ -34,6 +34,7 @@ _EXIT = {
 @click.command("verify")
 @click.argument("path", required=False, metavar="[PATH]")
 @click.option("--quick", is_flag=True, help="A few cases of each optimizer only.")
+@click.option("--full", is_flag=True, help="All triples of format, mode, layout, rule and schedule too.")
 @click.option(
     "--case", "pattern", metavar="GLOB", help="Only cases whose id matches, such as '*Nadam/*xla*'."
 )
@@ -84,6 +85,7 @@ _EXIT = {
 def command(
     path: str | None,
     quick: bool,
+    full: bool,
     pattern: str | None,
     seed: int,
     device: str,
@@ -123,10 +125,13 @@ def command(
     unknown = devices - {"cpu", "gpu", "all"}
     if unknown:
         raise click.UsageError(f"--device {', '.join(sorted(unknown))}: use cpu, gpu or all, with commas")
+    if quick and full:
+        raise click.UsageError("--quick and --full exclude each other; give one of them")
     if seed < 0:
         raise click.UsageError("--seed is negative; use 0 or more")
     request = Request(
         quick=quick,
+        full=full,
         seed=seed,
         pattern=pattern,
         devices=frozenset(devices),
@@ -204,7 +209,11 @@ def _print(document: dict[str, Any], code: int, verbose: int) -> None:
         f"{name} {versions[name]}" for name in ("tensorflow", "keras", "tf_keras") if name in versions
     )
     summary = document["summary"]
-    click.echo(f"{plural(summary['planned'], 'case')}, {summary['green']} green; {shown}.")
+    met = summary["coverage"]
+    click.echo(
+        f"{plural(summary['planned'], 'case')}, {summary['green']} green; {met['pairs']:.0%} of pairs and "
+        f"{met['triples']:.0%} of triples of format, mode, layout, rule and schedule; {shown}."
+    )
     click.echo(_EXIT[code])
 
 

@@ -65,6 +65,8 @@ def export(path: Path, rows: list[tuple[Case, Verdict]], environment: dict[str, 
 def replay(path: Path) -> Carried:
     """What ``export`` wrote. Raises AdampatchError for any other file."""
     try:
+        if path.is_file() and not zipfile.is_zipfile(path):
+            raise ValueError("it is no npz file")
         with np.load(path, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         document = json.loads(arrays.pop("document").tobytes())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from adampatch.verify.catalogue import (
     ONE_VARIABLE,
     VARIANTS,
 )
+from adampatch.verify.cover import cover, reached
 from adampatch.verify.formats import FORMATS, Array
 
 SHAPES: tuple[tuple[int, ...], ...] = ((1024,), (), (1,), (7,), (3, 5, 7), (0,))
@@ -27,6 +28,14 @@ COARSE = ("float16", "bfloat16")
 #: touched rows of a sparse gradient: out of order, two of them twice
 INDICES = (3, 0, 17, 3, 39, 8, 8, 21)
 REGIMES = ("normal", "tiny", "wide", "cancelling", "zero", "constant", "huge", "subnormal")
+#: what a plan combines; graphs are V1's alone, and in its core
+DIMENSIONS = {
+    "dtype": ("float16", "bfloat16", "float32", "float64"),
+    "mode": ("eager", "function", "xla"),
+    "layout": ("dense", "sparse"),
+    "rule": ("none", "bounds"),
+    "schedule": ("constant", "exponential"),
+}
 STEPS, QUICK_STEPS = 6, 4
 NEWEST = (99,)
 #: before this release what XLA contracts depends on what else reads a state
@@ -103,6 +112,7 @@ def planned(
     optimizers: Iterable[Optimizer],
     *,
     quick: bool = False,
+    full: bool = False,
     devices: Iterable[str] = ("CPU:0",),
     seed: int = 0,
     release: tuple[int, ...] = NEWEST,
@@ -110,13 +120,14 @@ def planned(
 ) -> list[Case]:
     """The mandatory core for each optimizer and device, in a fixed order; ``release``: TensorFlow's.
 
+    ``full`` adds a cover of all triples of format, mode, layout, rule and schedule.
     With ``rules`` the cases that are clamped are so by each of these, and by nothing else.
     """
     cases = []
     for optimizer in optimizers:
         for variant, extra in VARIANTS.get(optimizer.name, {"": {}}).items():
             for device in devices:
-                cases += _core(optimizer, variant, extra, device, quick=quick, seed=seed)
+                cases += _core(optimizer, variant, extra, device, quick=quick, full=full, seed=seed)
     if rules:
         cases = [ruled for case in cases for ruled in under(case, rules)]
     if release < CONTRACTS_ALIKE:
@@ -132,7 +143,14 @@ def under(case: Case, rules: Sequence[Rule]) -> list[Case]:
 
 
 def _core(
-    optimizer: Optimizer, variant: str, extra: dict[str, Any], device: str, *, quick: bool, seed: int
+    optimizer: Optimizer,
+    variant: str,
+    extra: dict[str, Any],
+    device: str,
+    *,
+    quick: bool,
+    full: bool,
+    seed: int,
 ) -> list[Case]:
     """Eager runs are cheap and take the breadth of formats and layouts; traced runs take the forms."""
     name = optimizer.path + (f"[{variant}]" if variant else "")
@@ -160,7 +178,7 @@ def _core(
             layout=layout,
             shapes=shapes,
             # Grappler's arithmetic moves sparse slots by some ULP, whatever else is in the graph
-            bitwise=not (layout == "sparse" and mode in ("function", "graph")),
+            bitwise=not (layout == "sparse" and mode in ("function", "graph", "xla")),
             device=device,
             seed=seed,
             rates=tuple(10 * rate for rate in rates) if dtype in COARSE else rates,
@@ -183,7 +201,40 @@ def _core(
         for layout in ("dense", "sparse"):
             for kind in ("graph", "graph-ref"):
                 cases += [case("float32", kind, layout), case("float32", kind, layout, bounds=BOUNDS)]
+    if full:
+        possible = _possible(optimizer, variant)
+        rows = [_row(case) for case in cases]
+        for row in cover(DIMENSIONS, 3, seed=seed, given=rows, possible=possible):
+            bounds = BOUNDS if row["rule"] == "bounds" else None
+            scheduled = row["schedule"] == "exponential"
+            cases.append(case(row["dtype"], row["mode"], row["layout"], bounds=bounds, schedule=scheduled))
     return cases
+
+
+def _possible(optimizer: Optimizer, variant: str) -> Callable[[Mapping[str, str]], bool]:
+    scheduled = optimizer.family != "v1" and (optimizer.family, optimizer.name) not in NO_SCHEDULE
+    compiled = (optimizer.family, optimizer.name, variant) not in NO_XLA
+
+    def possible(row: Mapping[str, str]) -> bool:
+        return (scheduled or row["schedule"] == "constant") and (compiled or row["mode"] != "xla")
+
+    return possible
+
+
+def _row(case: Case) -> dict[str, str]:
+    return {
+        "dtype": case.dtype,
+        "mode": case.mode,
+        "layout": case.layout,
+        "rule": "bounds" if case.bounds is not None or case.watch else "none",
+        "schedule": "exponential" if case.schedule else "constant",
+    }
+
+
+def coverage(cases: Iterable[Case]) -> dict[str, float]:
+    """The share of pairs and of triples of DIMENSIONS that some case of any optimizer has."""
+    rows = [_row(case) for case in cases]
+    return {name: reached(DIMENSIONS, n, rows) for n, name in ((2, "pairs"), (3, "triples"))}
 
 
 def _options(name: str, dtype: str, extra: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adampatch.verify import judge
-from adampatch.verify.cases import Case
+from adampatch.verify.cases import Case, coverage
 from adampatch.verify.judge import Verdict
 from adampatch.verify.session import Result
 
@@ -20,6 +20,8 @@ def as_document(result: Result) -> dict[str, Any]:
     summary: dict[str, Any] = {"planned": len(result.rows)}
     summary |= {"green": result.count(*judge.GREEN)} | {name: result.count(name) for name in verdicts}
     summary["max_error_over_bound"] = max((v.error for _, v in result.rows), default=0.0)
+    ran = [case for case, verdict in result.rows if verdict.verdict != judge.NOT_RUN]
+    summary["coverage"] = coverage(ran)
     document = {
         "schema": SCHEMA,
         "environment": result.environment,

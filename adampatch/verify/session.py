@@ -53,6 +53,7 @@ class Request:
     ``replay``: a file of carried cases that are run in place of a plan."""
 
     quick: bool = False
+    full: bool = False
     seed: int = 0
     pattern: str | None = None
     devices: frozenset[str] = frozenset({"cpu"})
@@ -84,6 +85,7 @@ def verify(
                 plan = planned(
                     _optimizers(result, found),
                     quick=request.quick,
+                    full=request.full,
                     devices=chosen,
                     seed=request.seed,
                     release=_release(environment["versions"]),
