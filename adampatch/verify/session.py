@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,10 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as name:
         folder = Path(name)
         target = Target(folder / "target")
-        with Worker(folder, request.executable, [target.folder]) as worker:
+        with (
+            ThreadPoolExecutor(1) as ahead,  # ended after the worker, which it may wait for
+            Worker(folder, request.executable, [target.folder]) as worker,
+        ):
             environment, found = described(worker, target)
             result = Result({"executable": worker.executable, "seed": request.seed, **environment})
             chosen = devices_of(result, request, environment["devices"])
@@ -103,11 +107,14 @@ def verify(
             announce(cases)
             accuracies = _calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
             result.environment["accuracy"] = _as_words(accuracies)
-            for done, case in enumerate(cases):
+
+            def values_of(case: Case) -> Mapping[str, Any]:
+                return numbers(case) if carried is None else carried.numbers_of(case)
+
+            for done, (case, answer, out) in enumerate(_ran(worker, ahead, cases, values_of, folder)):
                 progress(done, len(cases), case.id)
                 accuracy = accuracies.get((case.device, case.dtype), EXACT)
-                given = numbers(case) if carried is None else carried.numbers_of(case)
-                result.rows.append((case, _judged(worker, case, given, folder, accuracy)))
+                result.rows.append((case, _judged(case, answer, out, accuracy)))
             progress(len(cases), len(cases), "")
     result.not_verified += not_run(result)
     return result
@@ -210,17 +217,35 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
     return chosen
 
 
-def _judged(
-    worker: Worker, case: Case, values: Mapping[str, Any], folder: Path, accuracy: Accuracy
-) -> Verdict:
-    """Runs one case and judges it; whatever goes wrong becomes its verdict."""
-    given, out = folder / "given.npz", folder / "out.npz"
-    np.savez(given, **values)
-    request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
-    try:
-        answer = worker.ask(request, _CASE)
-    except WorkerFailed as error:
-        return Verdict(judging.ERROR, reason=str(error))
+def _ran(
+    worker: Worker,
+    ahead: Executor,
+    cases: list[Case],
+    values_of: Callable[[Case], Mapping[str, Any]],
+    folder: Path,
+) -> Iterator[tuple[Case, dict[str, Any], Path]]:
+    """(case, the worker's answer, the file of its record); the next case runs while one is judged."""
+
+    def ask(k: int) -> tuple[dict[str, Any], Path]:
+        given, out = folder / "given.npz", folder / f"out{k % 2}.npz"
+        np.savez(given, **values_of(cases[k]))
+        request = {"do": "run", "case": cases[k].as_message(), "numbers": str(given), "out": str(out)}
+        try:
+            return worker.ask(request, _CASE), out
+        except WorkerFailed as error:
+            return {"error": str(error)}, out
+
+    pending = ahead.submit(ask, 0) if cases else None
+    for k, case in enumerate(cases):
+        assert pending is not None
+        answer, out = pending.result()
+        if k + 1 < len(cases):
+            pending = ahead.submit(ask, k + 1)
+        yield case, answer, out
+
+
+def _judged(case: Case, answer: Mapping[str, Any], out: Path, accuracy: Accuracy) -> Verdict:
+    """The verdict on one case; whatever went wrong is one too."""
     if "error" in answer:
         return Verdict(judging.ERROR, reason=answer["error"])
     if "not_run" in answer:

@@ -138,9 +138,10 @@ BOUNDS = (0.5, 2.0)
 RATES = np.array([0.25, 1.0, 4.0, np.nan], np.float32)
 
 
-def site(returned, decay=None):
-    """The record of one site whose rates are RATES; the direction is 3, the stock update 7."""
-    arrays = {"rate": RATES, "direction": np.full(4, 3, np.float32), "update": np.full(4, 7, np.float32)}
+def site(returned, decay=None, direction=3.0):
+    """The record of one site whose rates are RATES; the direction is 3, and so is stock's."""
+    whole = RATES * np.float32(3) + np.float32(decay or 0)
+    arrays = {"rate": RATES, "direction": np.full(4, direction, np.float32), "update": whole}
     if decay is not None:
         arrays["decay"] = np.float32(decay)
     arrays["returned"] = np.asarray(returned, np.float32)
@@ -152,20 +153,37 @@ def judged(arrays):
 
 
 def test_a_clamp_is_the_bound_times_the_direction_and_stock_elsewhere():
-    hits, divergence, error = judged(site([1.5, 7, 6, 7]))
+    hits, divergence, error = judged(site([1.5, 3, 6, np.nan]))
     assert (hits, divergence) == (2, None) and error <= 1
 
 
 def test_a_decay_is_added_and_never_clamped():
-    assert judged(site([1.75, 7, 6.25, 7], decay=0.25))[1] is None
+    assert judged(site([1.75, 3.25, 6.25, np.nan], decay=0.25))[1] is None
+
+
+def test_bounds_of_one_side():
+    ceiling = watched_sites(Field(FORMATS["float32"]), site([0.75, 3, 6, np.nan]), (None, 2.0))
+    assert ceiling[:2] == (1, None)
 
 
 @pytest.mark.parametrize(
     ("returned", "element"),
-    [([0.75, 7, 6, 7], 0), ([1.5, 7, 12, 7], 2), ([1.5, 7.0000005, 6, 7], 1), ([1.5, 7, 6, 6], 3)],
+    [
+        ([0.75, 3, 6, np.nan], 0),
+        ([1.5, 3, 12, np.nan], 2),
+        ([1.5, 3.0000003, 6, np.nan], 1),
+        ([1.5, 3, 6, 6], 3),
+    ],
     ids=["the low bound is missed", "the high bound is missed", "an element within moves", "NaN is clamped"],
 )
 def test_a_clamp_that_is_wrong_is_found(returned, element):
     _, divergence, _ = judged(site(returned))
-    assert divergence["element"] == [element]
+    assert divergence["quantity"] == "update" and divergence["element"] == [element]
     assert json.loads(json.dumps(divergence))["clamped"] is (element in (0, 2))
+
+
+@pytest.mark.parametrize("direction", [-3.0, 3.0 * 0.9, 3.0001])
+def test_parts_that_are_not_the_update_are_found_though_the_clamp_is_true_to_them(direction):
+    clamped = [0.5 * direction, 3, 2 * direction, np.nan]
+    _, divergence, _ = judged(site(clamped, direction=direction))
+    assert divergence["quantity"] == "separation"
