@@ -111,10 +111,11 @@ def verify(
             def values_of(case: Case) -> Mapping[str, Any]:
                 return numbers(case) if carried is None else carried.numbers_of(case)
 
-            for done, (case, answer, out) in enumerate(_ran(worker, ahead, cases, values_of, folder)):
-                progress(done, len(cases), case.id)
-                accuracy = accuracies.get((case.device, case.dtype), EXACT)
-                result.rows.append((case, _judged(case, answer, out, accuracy)))
+            for group, answer, out in _ran(worker, ahead, shared_runs(cases), values_of, folder):
+                for case in group:
+                    progress(len(result.rows), len(cases), case.id)
+                    accuracy = accuracies.get((case.device, case.dtype), EXACT)
+                    result.rows.append((case, _judged(case, answer, out, accuracy)))
             progress(len(cases), len(cases), "")
     result.not_verified += not_run(result)
     return result
@@ -217,31 +218,55 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
     return chosen
 
 
+Group = tuple[Case, ...]
+
+
+def shared_runs(cases: Iterable[Case]) -> list[Group]:
+    """The cases in their order, a case and the same one under a rule in one group: the record of
+    the latter, which is run, holds the former's."""
+    groups: list[Group] = []
+    for case in cases:
+        last = groups[-1] if groups else ()
+        if (
+            len(last) == 1
+            and case.bounds is not None
+            and replace(case, id=last[0].id, bounds=None) == last[0]
+        ):
+            groups[-1] = (last[0], case)
+        else:
+            groups.append((case,))
+    return groups
+
+
 def _ran(
     worker: Worker,
     ahead: Executor,
-    cases: list[Case],
+    groups: list[Group],
     values_of: Callable[[Case], Mapping[str, Any]],
     folder: Path,
-) -> Iterator[tuple[Case, dict[str, Any], Path]]:
-    """(case, the worker's answer, the file of its record); the next case runs while one is judged."""
+) -> Iterator[tuple[Group, dict[str, Any], Path]]:
+    """(cases, the worker's answer, the file of their record); the next ones run while these are judged."""
 
-    def ask(k: int) -> tuple[dict[str, Any], Path]:
+    def ask(k: int, case: Case) -> tuple[dict[str, Any], Path]:
         given, out = folder / "given.npz", folder / f"out{k % 2}.npz"
-        np.savez(given, **values_of(cases[k]))
-        request = {"do": "run", "case": cases[k].as_message(), "numbers": str(given), "out": str(out)}
+        np.savez(given, **values_of(case))
+        request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
         try:
             return worker.ask(request, _CASE), out
         except WorkerFailed as error:
             return {"error": str(error)}, out
 
-    pending = ahead.submit(ask, 0) if cases else None
-    for k, case in enumerate(cases):
+    pending = ahead.submit(ask, 0, groups[0][-1]) if groups else None
+    for k, group in enumerate(groups):
         assert pending is not None
         answer, out = pending.result()
-        if k + 1 < len(cases):
-            pending = ahead.submit(ask, k + 1)
-        yield case, answer, out
+        if "error" in answer and len(group) > 1:  # whose error it is, is seen alone
+            alone = ahead.submit(ask, k, group[0]).result()
+            yield group[:1], *alone
+            group = group[1:]
+        if k + 1 < len(groups):
+            pending = ahead.submit(ask, k + 1, groups[k + 1][-1])
+        yield group, answer, out
 
 
 def _judged(case: Case, answer: Mapping[str, Any], out: Path, accuracy: Accuracy) -> Verdict:

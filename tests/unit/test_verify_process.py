@@ -10,7 +10,7 @@ import pytest
 from adampatch.cli import main
 from adampatch.errors import AdampatchError
 from adampatch.verify import report, session
-from adampatch.verify.cases import Case, Optimizer
+from adampatch.verify.cases import Case, Optimizer, planned
 from adampatch.verify.judge import Verdict
 from adampatch.verify.process import Worker, WorkerFailed
 from adampatch.verify.session import Result
@@ -140,6 +140,36 @@ def test_a_python_without_tensorflow_is_named(tmp_path, capsys):
     said = capsys.readouterr().err
     assert "No module named 'numpy'" in said or "No module named 'tensorflow'" in said
     assert "name another one with --python" in said
+
+
+def test_an_error_under_a_rule_is_not_that_of_the_case_without(monkeypatch, playing, capsys):
+    playing_session(
+        monkeypatch,
+        playing,
+        "if request['do'] == 'describe': answer(versions={}, devices=['CPU:0'])",
+        "elif request['do'] == 'discover':",
+        "    answer(optimizers=[dict(family='keras3', name='Adam', path='a.Adam', reason=None)], unknown=[])",
+        "elif request['do'] == 'calibrate': answer(error='no')",
+        "elif request['case']['bounds']: answer(error='only under a rule')",
+        "else: answer(not_run='no')",
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "--quick", "--case", "a.Adam/*", "--format", "json"])
+    assert stop.value.code == 5
+    rows = json.loads(capsys.readouterr().out)["cases"]
+    assert [(row["id"], row["verdict"], row["reason"]) for row in rows] == [
+        ("a.Adam/float32/eager", "NOT_RUN", "no"),
+        ("a.Adam/float32/eager/clamped", "ERROR", "only under a rule"),
+    ]
+
+
+def test_a_case_and_the_same_under_a_rule_share_a_run():
+    cases = planned([Optimizer("keras.optimizers.Adam", "keras3", "Adam")])
+    groups = session.shared_runs(cases)
+    assert [case for group in groups for case in group] == cases
+    pairs = [group for group in groups if len(group) == 2]
+    assert len(pairs) == 8 and all(clamped.id == f"{plain.id}/clamped" for plain, clamped in pairs)
+    assert all(group[0].bounds is None for group in groups)
 
 
 def rows(*verdicts):
