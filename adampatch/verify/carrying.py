@@ -34,7 +34,9 @@ class Carried:
         """The cases, on each of some devices; a device's name ends the id where it is no CPU."""
         plain = [case for case, _ in self.rows if case.device == "CPU:0"]
         return [
-            replace(case, device=device, id=case.id if device == "CPU:0" else f"{case.id}/{device}")
+            case
+            if device == "CPU:0"
+            else replace(case, device=device, id=f"{case.id}/{device}", bitwise=False)
             for device in devices
             for case in plain
         ]

@@ -85,6 +85,9 @@ class _Record:
         self.form = FORMATS[case.dtype]
         if case.mode == "xla":
             accuracy = replace(accuracy, power=8.0)
+            if case.device.startswith("GPU"):  # divides and takes roots in approximate instructions
+                roots, quotients = (max(4.0, x) for x in (accuracy.sqrt, accuracy.divide))
+                accuracy = replace(accuracy, sqrt=roots, divide=quotients)
         self.field = Field(self.form, accuracy)
         #: whether the same operation gives the same bits wherever in an array it is evaluated
         self.exact = case.bitwise and case.mode != "xla" and max(accuracy.sqrt, accuracy.divide) <= 1

@@ -66,11 +66,12 @@ def adabelief(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     """AdaBelief (Zhuang et al., 2020, algorithm 2), rectified as RAdam unless told not to be."""
     m, _ = moments(before, g, h, split=True)
     away = g.total - m
-    fresh = away * away * h.rest("beta_2") + h.epsilon
-    if g.sparse and g.rows is not None:  # what no gradient names gets neither
-        rows = _rows_of(g, fresh)
-        fresh = Ball(np.where(rows, fresh.mid, 0), np.where(rows, fresh.rad, 0), h.field)
-    s = h.beta("beta_2") * before["v"] + fresh
+    fresh = away * away * h.rest("beta_2")
+    kept = h.beta("beta_2") * before["v"]
+    if g.rows is None:
+        s = kept + fresh + h.epsilon
+    else:  # what no gradient names gets neither
+        s = kept + _only_rows(fresh + h.epsilon, h.field.exact(np.zeros(kept.mid.shape)), g)
     return lazily(_rectified(before, h, {"m": m, "v": s}), before, g, h)
 
 
@@ -141,11 +142,7 @@ def _spread(scalar: Ball, like: Ball) -> Ball:
     return Ball(np.broadcast_to(scalar.mid, shape), np.broadcast_to(scalar.rad, shape), scalar.field)
 
 
-def _rows_of(g: Gradient, like: Ball) -> np.ndarray:
-    assert g.rows is not None
-    return np.asarray(g.rows.reshape((len(g.rows),) + (1,) * (like.mid.ndim - 1)))
-
-
 def _only_rows(new: Ball, old: Ball, g: Gradient) -> Ball:
-    rows = _rows_of(g, new)
+    assert g.rows is not None
+    rows = g.rows.reshape((len(g.rows),) + (1,) * (new.mid.ndim - 1))
     return Ball(np.where(rows, new.mid, old.mid), np.where(rows, new.rad, old.rad), new.field)
