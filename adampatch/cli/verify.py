@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,7 +32,9 @@ _EXIT = {
 
 
 @click.command("verify")
+@click.argument("path", required=False, metavar="[PATH]")
 @click.option("--quick", is_flag=True, help="A few cases of each optimizer only.")
+@click.option("--full", is_flag=True, help="All triples of format, mode, layout, rule and schedule too.")
 @click.option(
     "--case", "pattern", metavar="GLOB", help="Only cases whose id matches, such as '*Nadam/*xla*'."
 )
@@ -45,15 +48,54 @@ _EXIT = {
     show_default=True,
     help="Share of cases that may show nothing.",
 )
+@click.option(
+    "--python",
+    "executable",
+    metavar="EXE",
+    help="The interpreter whose TensorFlow is meant (Python >= 3.7, TensorFlow >= 1.15); nothing of "
+    "adampatch needs to be installed there.",
+)
+@click.option(
+    "--rules",
+    metavar="FILE|PRESET",
+    help="Judge under these rules, each on every variable, in place of bounds of our own.",
+)
+@click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the report too; .json, .md, .xml (JUnit) or .html; repeatable.",
+)
+@click.option(
+    "--export",
+    metavar="FILE.npz",
+    type=click.Path(path_type=Path),
+    help="Write the cases with their numbers, to be replayed on another machine.",
+)
+@click.option(
+    "--replay",
+    metavar="FILE.npz",
+    type=click.Path(path_type=Path),
+    help="Run the cases of such a file; its verdicts come along in the report.",
+)
 @options.report_format
 @options.common
 def command(
+    path: str | None,
     quick: bool,
+    full: bool,
     pattern: str | None,
     seed: int,
     device: str,
     require_gpu: bool,
     max_inconclusive: float,
+    executable: str | None,
+    rules: str | None,
+    reports: tuple[Path, ...],
+    export: Path | None,
+    replay: Path | None,
     style: str,
     quiet: bool,
     verbose: int,
@@ -61,38 +103,74 @@ def command(
 ) -> None:
     """Runs stock and patched optimizers side by side and judges every element.
 
-    Takes every Adam-family optimizer of the installed TensorFlow and Keras. Without a rule
-    patched and stock must agree to the bit; both, and what a rule clamps, must lie within a
-    bound derived from the format's rounding.
+    Takes every Adam-family optimizer of the TensorFlow and Keras of this Python, or of
+    --python's. With PATH: the classes and uses of a project, which are imported and run; where
+    it is patched, what is on disk against the originals, else a patched temporary copy.
+
+    Without a rule patched and stock must agree to the bit; both, and what a rule clamps, must
+    lie within a bound derived from the format's rounding.
 
     \b
     adampatch verify
     """
-    from adampatch.verify import report
-    from adampatch.verify.session import verify
+    from adampatch.verify import carrying, rendering, report
+    from adampatch.verify.projects import verify_project
+    from adampatch.verify.session import Request, verify
 
+    if path is not None and (export is not None or replay is not None):
+        raise click.UsageError("--export and --replay carry stock optimizers, not a project; leave PATH out")
+    for file in (*reports, *([export] if export is not None else [])):
+        rendering.check(file, rendering.WRITERS if file in reports else (".npz",))
     devices = {name.strip().lower() for name in device.split(",")}
     unknown = devices - {"cpu", "gpu", "all"}
     if unknown:
         raise click.UsageError(f"--device {', '.join(sorted(unknown))}: use cpu, gpu or all, with commas")
+    if quick and full:
+        raise click.UsageError("--quick and --full exclude each other; give one of them")
     if seed < 0:
         raise click.UsageError("--seed is negative; use 0 or more")
+    request = Request(
+        quick=quick,
+        full=full,
+        seed=seed,
+        pattern=pattern,
+        devices=frozenset(devices),
+        require_gpu=require_gpu,
+        executable=executable or sys.executable,
+        rules=() if rules is None else _rules(rules),
+        replay=replay,
+    )
+
+    def announce(cases: list[Any]) -> None:
+        if not quiet:
+            options.note(report.plan_in_words(cases, seed))
+
     with _progress(quiet) as progress:
-        result = verify(
-            quick=quick,
-            seed=seed,
-            pattern=pattern,
-            devices=devices,
-            require_gpu=require_gpu,
-            progress=progress,
-        )
+        if path is None:
+            result = verify(request, progress, announce)
+        else:
+            result = verify_project(path, request, progress, announce)
     document = report.as_document(result)
     code = report.exit_code(result, max_inconclusive)
+    for file in reports:
+        rendering.write(file, document)
+    if export is not None:
+        carrying.export(export, result.rows, document["environment"])
     if style == "json":
         options.print_json(document)
     elif not quiet:
         _print(document, code, verbose)
     sys.exit(code)
+
+
+def _rules(name: str) -> tuple[Any, ...]:
+    """The rules of a file or preset, as verify takes them."""
+    from adampatch.ruleset import Rules
+    from adampatch.verify.cases import Rule
+
+    return tuple(
+        Rule(rule["id"], (rule["min"], rule["max"])) for rule in Rules.load(name).normal_form()["rules"]
+    )
 
 
 @contextmanager
@@ -131,7 +209,11 @@ def _print(document: dict[str, Any], code: int, verbose: int) -> None:
         f"{name} {versions[name]}" for name in ("tensorflow", "keras", "tf_keras") if name in versions
     )
     summary = document["summary"]
-    click.echo(f"{plural(summary['planned'], 'case')}, {summary['green']} green; {shown}.")
+    met = summary["coverage"]
+    click.echo(
+        f"{plural(summary['planned'], 'case')}, {summary['green']} green; {met['pairs']:.0%} of pairs and "
+        f"{met['triples']:.0%} of triples of format, mode, layout, rule and schedule; {shown}."
+    )
     click.echo(_EXIT[code])
 
 

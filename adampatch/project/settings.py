@@ -6,8 +6,10 @@ from __future__ import annotations
 import difflib
 import re
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adampatch.errors import AdampatchError
 
@@ -20,12 +22,15 @@ else:
 SETTINGS = {
     "exclude": 'a list of globs, such as ["generated/**"]',
     "tensorflow": 'a version in quotes, such as "2.10"',
+    "verify": "a table: seconds, memory (in GiB), and tables arguments.CLASS of constructor arguments",
 }
+_VERIFY = ("seconds", "memory", "arguments")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """exclude: globs relative to `base`; tensorflow: the version the project runs on, or None.
+    """exclude: globs relative to `base`; tensorflow: the version the project runs on, or None;
+    verify: what `verify` is told of the project, see SETTINGS.
 
     base: the directory of the pyproject.toml that was read, or the root where there is none.
     """
@@ -33,6 +38,7 @@ class Settings:
     base: Path
     exclude: tuple[str, ...] = ()
     tensorflow: str | None = None
+    verify: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(cls, root: Path, top: Path | None = None) -> Settings:
@@ -82,7 +88,22 @@ def _parse(path: Path) -> Settings:
     tensorflow = table.get("tensorflow")
     if tensorflow is not None and not (isinstance(tensorflow, str) and re.match(r"\d+(\.\d+)*$", tensorflow)):
         raise AdampatchError(_at(path, text, "tensorflow"), f"tensorflow must be {SETTINGS['tensorflow']}")
-    return Settings(path.parent, tuple(exclude), tensorflow)
+    verify = table.get("verify", {})
+    if not _is_verify(verify):
+        raise AdampatchError(_at(path, text, "verify"), f"verify must be {SETTINGS['verify']}")
+    return Settings(path.parent, tuple(exclude), tensorflow, verify)
+
+
+def _is_verify(table: Any) -> bool:
+    if not isinstance(table, dict) or set(table) - set(_VERIFY):
+        return False
+    numbers = (table.get(name, 1) for name in ("seconds", "memory"))
+    arguments = table.get("arguments", {})
+    return (
+        all(isinstance(n, (int, float)) and not isinstance(n, bool) and n > 0 for n in numbers)
+        and isinstance(arguments, dict)
+        and all(isinstance(given, dict) for given in arguments.values())
+    )
 
 
 def _at(path: Path, text: str, key: str) -> str:

@@ -73,13 +73,21 @@ def table_of(site_packages: Path) -> Table:
         if path.name.endswith("_test.py"):
             continue
         relative = path.relative_to(site_packages).as_posix()
-        with contextlib.suppress(Unreadable, OSError, SyntaxError):
-            text = SourceText.from_bytes(path.read_bytes()).text
-            package = relative.rpartition("/")[0].replace("/", ".")
-            module = Module.parse(text, relative, package)
-            for report in reports(module, Hierarchy([module])):
-                table.update(_of_class(module, report))
+        table.update(table_of_file(path, relative.removesuffix(".py").replace("/", "."))[0])
     return table
+
+
+def table_of_file(path: Path, module_name: str) -> tuple[Table, set[str]]:
+    """(the table of the classes of one file, the names of those that are optimizers); empty where
+    the file cannot be read."""
+    table, names = Table(), set()
+    with contextlib.suppress(Unreadable, OSError, SyntaxError):
+        text = SourceText.from_bytes(path.read_bytes()).text
+        module = Module.parse(text, module_name.replace(".", "/") + ".py", module_name.rpartition(".")[0])
+        for report in reports(module, Hierarchy([module])):
+            table.update(_of_class(module, report))
+            names.add(report.name)
+    return table, names
 
 
 def _of_class(module: Module, report: ClassReport) -> Table:

@@ -25,12 +25,15 @@ class Accuracy:
     power: float = 2.0
 
 
+EXACT = Accuracy()
+
+
 @dataclass(frozen=True)
 class Field:
     """The numbers of one format on one device: makes balls and rounds them."""
 
     format: Format
-    accuracy: Accuracy = Accuracy()
+    accuracy: Accuracy = EXACT
 
     def stored(self, bits: Array) -> Ball:
         """What is stored, exactly; a subnormal number may be read as zero."""

@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from adampatch.verify.catalogue import (
+    DEFAULTS,
+    LONG,
+    MIXING,
+    NO_SCHEDULE,
+    NO_XLA,
+    ONE_VARIABLE,
+    VARIANTS,
+)
+from adampatch.verify.cover import cover, reached
 from adampatch.verify.formats import FORMATS, Array
-
-#: name -> the options of each variant; the first is the class as it comes
-VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
-    "Adam": {"": {}, "amsgrad": {"amsgrad": True}},
-    "AdamOptimizer": {"": {}},
-    "AdamW": {"": {"weight_decay": 0.04}},
-    "Nadam": {"": {}},
-    "Adamax": {"": {}},
-    "Lamb": {"": {}},
-}
-#: optimizers whose update mixes the elements of a variable, by a norm
-MIXING = {"Lamb"}
-#: classes that count their updates once for each variable when traced: one variable then
-ONE_VARIABLE = {("keras2", "Nadam")}
-#: what a class of an older family does not have under XLA: the fused kernel has no XLA form
-NO_XLA = {("v2", "Adam", "amsgrad")}
-#: classes that take no schedule
-NO_SCHEDULE = {("v2", "Nadam"), ("v1", "AdamOptimizer")}
 
 SHAPES: tuple[tuple[int, ...], ...] = ((1024,), (), (1,), (7,), (3, 5, 7), (0,))
 SMALL_SHAPES: tuple[tuple[int, ...], ...] = ((7,), (2, 3), (1,), ())
@@ -36,20 +28,45 @@ COARSE = ("float16", "bfloat16")
 #: touched rows of a sparse gradient: out of order, two of them twice
 INDICES = (3, 0, 17, 3, 39, 8, 8, 21)
 REGIMES = ("normal", "tiny", "wide", "cancelling", "zero", "constant", "huge", "subnormal")
+#: what a plan combines; graphs are V1's alone, and in its core
+DIMENSIONS = {
+    "dtype": ("float16", "bfloat16", "float32", "float64"),
+    "mode": ("eager", "function", "xla"),
+    "layout": ("dense", "sparse"),
+    "rule": ("none", "bounds"),
+    "schedule": ("constant", "exponential"),
+}
 STEPS, QUICK_STEPS = 6, 4
+NEWEST = (99,)
+#: before this release what XLA contracts depends on what else reads a state
+CONTRACTS_ALIKE = (2, 16)
 #: of the rate, where there is a rule: the regimes reach beyond either
 BOUNDS = (0.004, 0.05)
 #: the learning rate at each step: changed in mid-run
 RATES = (0.01, 0.01, 0.01, 0.004, 0.004, 0.02)
 
 
+#: the least and the greatest rate that a rule allows; None: no bound on this side
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A user's rule as it is verified: on every variable, whatever it matches in a model."""
+
+    id: str
+    bounds: Bounds
+
+
 @dataclass(frozen=True)
 class Optimizer:
-    """One class of the installed TensorFlow: ``path`` imports it, ``name`` finds its reference."""
+    """One class: ``path`` imports it, ``name`` finds its reference. ``module``: of a project's own
+    class, which then is the ``name`` in it, and has no reference."""
 
     path: str
     family: str
     name: str
+    module: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,9 @@ class Case:
 
     ``options`` are the constructor's, under Keras' names. ``bitwise``: whether patched and
     stock must agree to the bit; where they need not, both must lie in their balls.
+    ``arguments``: {"args", "kwargs"}, the constructor's as they are, in place of all that.
+    ``rule``: the user's that ``bounds`` are of. ``watch``: bounded by quantiles of its own rates
+    where ``bounds`` says nothing, with what happens at each site written down.
     """
 
     id: str
@@ -67,13 +87,21 @@ class Case:
     mode: str
     layout: str = "dense"
     shapes: tuple[tuple[int, ...], ...] = SHAPES
-    bounds: tuple[float, float] | None = None
+    bounds: Bounds | None = None
     schedule: bool = False
     steps: int = STEPS
     bitwise: bool = True
     device: str = "CPU:0"
     seed: int = 0
     rates: tuple[float, ...] = RATES
+    arguments: Mapping[str, Any] | None = None
+    watch: bool = False
+    rule: str | None = None
+
+    @property
+    def degenerate(self) -> bool:
+        """Whether it is known to show little: no share of inconclusive cases counts it."""
+        return self.dtype in COARSE and self.optimizer.name in LONG
 
     def as_message(self) -> dict[str, Any]:
         """The case as the worker reads it."""
@@ -84,20 +112,45 @@ def planned(
     optimizers: Iterable[Optimizer],
     *,
     quick: bool = False,
+    full: bool = False,
     devices: Iterable[str] = ("CPU:0",),
     seed: int = 0,
+    release: tuple[int, ...] = NEWEST,
+    rules: Sequence[Rule] = (),
 ) -> list[Case]:
-    """The mandatory core for each optimizer and device, in a fixed order."""
+    """The mandatory core for each optimizer and device, in a fixed order; ``release``: TensorFlow's.
+
+    ``full`` adds a cover of all triples of format, mode, layout, rule and schedule.
+    With ``rules`` the cases that are clamped are so by each of these, and by nothing else.
+    """
     cases = []
     for optimizer in optimizers:
         for variant, extra in VARIANTS.get(optimizer.name, {"": {}}).items():
             for device in devices:
-                cases += _core(optimizer, variant, extra, device, quick=quick, seed=seed)
+                cases += _core(optimizer, variant, extra, device, quick=quick, full=full, seed=seed)
+    if rules:
+        cases = [ruled for case in cases for ruled in under(case, rules)]
+    if release < CONTRACTS_ALIKE:
+        cases = [replace(case, bitwise=case.bitwise and case.mode != "xla") for case in cases]
     return cases
 
 
+def under(case: Case, rules: Sequence[Rule]) -> list[Case]:
+    """A case that is clamped in each rule's form, any other as it is."""
+    if case.bounds is None and not case.watch:
+        return [case]
+    return [replace(case, id=f"{case.id}:{rule.id}", bounds=rule.bounds, rule=rule.id) for rule in rules]
+
+
 def _core(
-    optimizer: Optimizer, variant: str, extra: dict[str, Any], device: str, *, quick: bool, seed: int
+    optimizer: Optimizer,
+    variant: str,
+    extra: dict[str, Any],
+    device: str,
+    *,
+    quick: bool,
+    full: bool,
+    seed: int,
 ) -> list[Case]:
     """Eager runs are cheap and take the breadth of formats and layouts; traced runs take the forms."""
     name = optimizer.path + (f"[{variant}]" if variant else "")
@@ -108,6 +161,8 @@ def _core(
         if device != "CPU:0":
             words.append(device)
         shapes = SHAPES
+        steps = LONG.get(optimizer.name, STEPS)
+        rates = (RATES * (steps // len(RATES) + 1))[:steps]
         if layout == "sparse":
             shapes = (ROWS,)
         elif (optimizer.family, optimizer.name) in ONE_VARIABLE:
@@ -122,22 +177,25 @@ def _core(
             mode=mode,
             layout=layout,
             shapes=shapes,
-            # Grappler's arithmetic moves sparse slots by some ULP, whatever else is in the graph
-            bitwise=not (layout == "sparse" and mode in ("function", "graph")),
+            # Grappler's arithmetic moves sparse slots by some ULP, whatever else is in the graph; and
+            # which products a GPU contracts is its own choice
+            bitwise=device.startswith("CPU")
+            and not (layout == "sparse" and mode in ("function", "graph", "xla")),
             device=device,
             seed=seed,
-            rates=tuple(10 * rate for rate in RATES) if dtype in COARSE else RATES,
+            rates=tuple(10 * rate for rate in rates) if dtype in COARSE else rates,
+            steps=steps,
             **more,
         )
 
     cases = [case("float32", "eager"), case("float32", "eager", bounds=BOUNDS)]
     if quick:
-        return [replace(case, steps=QUICK_STEPS) for case in cases]
+        return [replace(case, steps=min(case.steps, LONG.get(optimizer.name, QUICK_STEPS))) for case in cases]
     cases += [case(dtype, "eager") for dtype in ("float64", "float16", "bfloat16")]
     cases += [case("float32", "eager", "sparse"), case("float32", "eager", "sparse", bounds=BOUNDS)]
     cases += [case("float32", "function"), case("float32", "function", bounds=BOUNDS)]
     cases.append(case("float32", "function", "sparse"))
-    if (optimizer.family, optimizer.name) not in NO_SCHEDULE:
+    if optimizer.family != "v1" and (optimizer.family, optimizer.name) not in NO_SCHEDULE:
         cases.append(case("float64", "function", schedule=True))
     if (optimizer.family, optimizer.name, variant) not in NO_XLA:
         cases += [case("float32", "xla"), case("float32", "xla", bounds=BOUNDS)]
@@ -145,7 +203,40 @@ def _core(
         for layout in ("dense", "sparse"):
             for kind in ("graph", "graph-ref"):
                 cases += [case("float32", kind, layout), case("float32", kind, layout, bounds=BOUNDS)]
+    if full:
+        possible = _possible(optimizer, variant)
+        rows = [_row(case) for case in cases]
+        for row in cover(DIMENSIONS, 3, seed=seed, given=rows, possible=possible):
+            bounds = BOUNDS if row["rule"] == "bounds" else None
+            scheduled = row["schedule"] == "exponential"
+            cases.append(case(row["dtype"], row["mode"], row["layout"], bounds=bounds, schedule=scheduled))
     return cases
+
+
+def _possible(optimizer: Optimizer, variant: str) -> Callable[[Mapping[str, str]], bool]:
+    scheduled = optimizer.family != "v1" and (optimizer.family, optimizer.name) not in NO_SCHEDULE
+    compiled = (optimizer.family, optimizer.name, variant) not in NO_XLA
+
+    def possible(row: Mapping[str, str]) -> bool:
+        return (scheduled or row["schedule"] == "constant") and (compiled or row["mode"] != "xla")
+
+    return possible
+
+
+def _row(case: Case) -> dict[str, str]:
+    return {
+        "dtype": case.dtype,
+        "mode": case.mode,
+        "layout": case.layout,
+        "rule": "bounds" if case.bounds is not None or case.watch else "none",
+        "schedule": "exponential" if case.schedule else "constant",
+    }
+
+
+def coverage(cases: Iterable[Case]) -> dict[str, float]:
+    """The share of pairs and of triples of DIMENSIONS that some case of any optimizer has."""
+    rows = [_row(case) for case in cases]
+    return {name: reached(DIMENSIONS, n, rows) for n, name in ((2, "pairs"), (3, "triples"))}
 
 
 def _options(name: str, dtype: str, extra: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +247,7 @@ def _options(name: str, dtype: str, extra: dict[str, Any]) -> dict[str, Any]:
         "beta_2": 0.99 if coarse else 0.999,
         "epsilon": 1e-3 if coarse else 1e-7,
     }
-    return options | extra
+    return options | DEFAULTS.get(name, {}) | extra
 
 
 # ------------------------------------------------------------------------ the numbers

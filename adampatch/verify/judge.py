@@ -6,15 +6,17 @@ Pure NumPy; every bound comes from `ball`, every formula from `references`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from adampatch.verify.ball import Accuracy, Ball, Field
+from adampatch.verify.ball import EXACT, Accuracy, Ball, Field
 from adampatch.verify.cases import INDICES, Case
+from adampatch.verify.catalogue import ROWS_ONLY, reference_of
 from adampatch.verify.formats import FORMATS, Array, Format
-from adampatch.verify.references import Gradient, Hyper, Reference, reference_of
+from adampatch.verify.references import Gradient, Hyper, Reference
+from adampatch.verify.sites import limits, watched_sites
 
 PASS_BITWISE, PASS_BOUND, FAIL = "PASS_BITWISE", "PASS_BOUND", "FAIL"
 MODEL_INVALID, INCONCLUSIVE = "MODEL_INVALID", "INCONCLUSIVE"
@@ -26,8 +28,6 @@ QUANTITIES = ("alpha", "product", "m", "v", "u", "vhat", "rate", "w")
 #: states of one variable, as the worker names them
 _STATES = ("w", "m", "v", "u", "vhat")
 _SCALARS = ("product", "beta_1_power", "beta_2_power")
-#: lazily touched rows: these families and names leave the others alone
-_LAZY = {("v2", "Nadam"), ("v2", "Adamax")}
 #: more than this share of elements without a usable bound proves nothing
 _VACUOUS = 0.5
 
@@ -75,14 +75,22 @@ class _Findings:
 class _Record:
     """The arrays of one case, decoded on demand."""
 
-    def __init__(self, case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> None:
+    def __init__(
+        self, case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any], accuracy: Accuracy
+    ) -> None:
         self.case = case
         self.arrays = arrays
         self.rates = {int(t): float(rate) for t, rate in told["rates"].items()}
         self.alphas = {int(t): alpha for t, alpha in told["alphas"].items()}
         self.form = FORMATS[case.dtype]
-        accuracy = Accuracy(power=8.0) if case.mode == "xla" else Accuracy()
+        if case.mode == "xla":
+            accuracy = replace(accuracy, power=8.0)
+            if case.device.startswith("GPU"):  # divides and takes roots in approximate instructions
+                roots, quotients = (max(4.0, x) for x in (accuracy.sqrt, accuracy.divide))
+                accuracy = replace(accuracy, sqrt=roots, divide=quotients)
         self.field = Field(self.form, accuracy)
+        #: whether the same operation gives the same bits wherever in an array it is evaluated
+        self.exact = case.bitwise and case.mode != "xla" and max(accuracy.sqrt, accuracy.divide) <= 1
 
     def names(self, t: int, run: str) -> list[str]:
         prefix = f"{t}/{run}/"
@@ -124,7 +132,7 @@ class _Record:
                 into.mid[row], into.rad[row] = summed.mid, summed.rad
         if self.case.optimizer.family != "keras3":  # duplicates are merged before the update
             square, size = total * total, total.abs()
-        lazy = (self.case.optimizer.family, self.case.optimizer.name) in _LAZY
+        lazy = (self.case.optimizer.family, self.case.optimizer.name) in ROWS_ONLY
         rows = np.isin(np.arange(len(w)), INDICES) if lazy else None
         return Gradient(total, square, size, sparse=True, rows=rows)
 
@@ -141,17 +149,20 @@ class _Record:
                 yield t, i
 
 
-def judge(case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> Verdict:
+def judge(
+    case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any], accuracy: Accuracy = EXACT
+) -> Verdict:
     """The verdict on what the worker recorded for ``case``.
 
     ``arrays``: {"STEP/RUN/QUANTITY/VARIABLE": bit patterns}, runs being ``stock``, ``free``
     (patched, on its own), ``cross`` (patched, from stock's state before the step) and ``bounded``
-    (the same under a rule); ``told``: learning rates and alphas by step. Questions in the order
+    (the same under a rule); ``told``: learning rates and alphas by step; ``accuracy``: of the
+    device's operations in the case's format. Questions in the order
     of blame: stock breaks its own bound -> MODEL_INVALID; patched differs where it may not, or
     leaves its bound, or the rule is not obeyed -> FAIL.
     """
-    record = _Record(case, arrays, told)
-    reference = reference_of(case.optimizer.family, case.optimizer.name)
+    record = _Record(case, arrays, told, accuracy)
+    reference = None if case.watch or case.optimizer.module else _reference_for(case)
     stock = _local(record, reference, "stock")
     vacuous = stock.vacuous / max(stock.elements, 1)
     shown = Verdict(PASS_BITWISE, error=stock.error, vacuous=vacuous)
@@ -178,20 +189,31 @@ def judge(case: Case, arrays: Mapping[str, Array], told: Mapping[str, Any]) -> V
 
     if case.bounds is not None:
         hit, divergence, error = _bounded(record, reference)
+        if case.watch and divergence is None and case.mode == "eager":
+            watched, divergence, at_sites = watched_sites(record.field, arrays, case.bounds)
+            hit, error = min(hit, watched), max(error, at_sites)
         shown.error = max(shown.error, error)
         if divergence is not None:
             shown.verdict, shown.divergence = FAIL, divergence
             return shown
         shown.verdict = PASS_BOUND
-        if not hit and reference is not None:
+        if not hit and case.rule is not None:
+            shown.reason = f"no rate reached the rule {case.rule}"
+        elif not hit and (reference is not None or case.watch):
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
     if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):
         shown.verdict, shown.reason = INCONCLUSIVE, "no rate was emitted"
-    elif reference is not None and not stock.moved:
+    elif not stock.moved:
         shown.verdict, shown.reason = INCONCLUSIVE, "stock does not move"
     elif vacuous > _VACUOUS:
         shown.verdict, shown.reason = INCONCLUSIVE, f"{vacuous:.0%} of the bounds tell nothing"
     return shown
+
+
+def _reference_for(case: Case) -> Reference | None:
+    if case.arguments is not None and not case.options:  # arguments that no reference knows
+        return None
+    return reference_of(case.optimizer.family, case.optimizer.name)
 
 
 # ------------------------------------------------------------------------ local
@@ -201,6 +223,9 @@ def _local(record: _Record, reference: Reference | None, run: str) -> _Findings:
     """Each step of one implementation, from its own state, against the reference's balls."""
     found = _Findings()
     if reference is None:
+        for t, i in record.steps():
+            pair = [record.bits(at, run, f"w/{i}") for at in (t - 1, t)]
+            found.moved |= all(x is not None for x in pair) and bool(np.any(pair[0] != pair[1]))
         return found
     before_run = "stock" if run == "cross" else run
     for t, i in record.steps():
@@ -311,11 +336,12 @@ def _bounded(record: _Record, reference: Reference | None) -> tuple[int, dict[st
     The bounds hold in the variable's format. Raw rates are what the same step emitted without a
     rule, from the same state. Clamped elements lie in the ball of ``w - clip(R) D - decay``;
     all others, and every slot, are stock's to the bit. XLA fuses and rounds the two forms each in
-    its own way: there all lie in their balls.
+    its own way, and an approximate operation differs with an element's place: there all lie in
+    their balls.
     """
     assert record.case.bounds is not None
-    low, high = (record.form.rounded(bound) for bound in record.case.bounds)
-    exact = record.case.bitwise and record.case.mode != "xla"
+    low, high = limits(record.form, record.case.bounds)
+    exact = record.exact
     hits, error = 0, 0.0
     for t, i in record.steps():
         where = {"run": "bounded", "step": t, "variable": i}
@@ -353,8 +379,13 @@ def _unemitted() -> dict[str, Any]:
 
 def _touched_others(record: _Record, t: int, i: int, hit: Array) -> dict[str, Any] | None:
     """Where a rule moved what it does not bound: another slot, or an element within its bounds."""
+    # what a project's class keeps beside its moments may follow the variable, and at its site
+    # the step is judged itself
+    known = (*_STATES[1:], *_SCALARS) if record.case.watch and record.case.mode == "eager" else None
     for name in record.names(t, "stock"):
         if name.startswith("w/") and name != f"w/{i}":
+            continue
+        if known is not None and name.split("/")[0] not in known:
             continue
         theirs, ours = record.bits(t, "stock", name), record.bits(t, "bounded", name)
         assert theirs is not None and ours is not None
@@ -370,8 +401,11 @@ def _clamped(record: _Record, reference: Reference, t: int, i: int, rate: Array,
     """States and variable of a step under a rule against their balls."""
     before = record.state(t - 1, "stock", i)
     wanted = dict(reference(before, record.gradient(t, i), record.hyper(t, "bounded")))
-    # "base" is the variable after decoupled decay, which no rule touches
-    clamped = wanted.get("base", before["w"]) - record.field.exact(rate) * wanted["direction"]
+    # no rule touches the decay: "base" is the variable after it where it comes first
+    step = record.field.exact(rate) * wanted["direction"]
+    if "decay" in wanted:
+        step = step + wanted["decay"]
+    clamped = wanted.get("base", before["w"]) - step
     free = wanted["w"]
     wanted["w"] = Ball(np.where(hit, clamped.mid, free.mid), np.where(hit, clamped.rad, free.rad), free.field)
     raw = wanted["rate"]

@@ -6,14 +6,14 @@ import contextlib
 import json
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
-
-import adampatch
 
 _MODULE = "adampatch.verify.worker"
 
@@ -25,12 +25,24 @@ class WorkerFailed(Exception):
 class Worker:
     """One process that answers requests, one at a time; started at the first and again after a failure.
 
-    ``executable`` is the Python to run, ``folder`` an empty directory it works in.
+    ``executable`` is the Python to run, ``folder`` an empty directory it works in, ``paths`` what
+    it imports from first; ``first`` a request that each new process is sent before any other;
+    ``cwd`` where it stands, ``folder`` where nothing is said.
     """
 
-    def __init__(self, folder: Path, executable: str = sys.executable) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        executable: str = sys.executable,
+        paths: Sequence[Path] = (),
+        first: dict[str, Any] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
         self.folder = folder
+        self.first = first
+        self.cwd = cwd or folder
         self.executable = executable
+        self.paths = paths
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
         self._stderr: TextIO | None = None
@@ -47,6 +59,11 @@ class Worker:
         """The answer to one request, within ``timeout`` seconds. Raises WorkerFailed."""
         if self._process is None:
             self._start()
+            if self.first is not None:
+                self._asked(self.first, timeout)
+        return self._asked(request, timeout)
+
+    def _asked(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
         process = self._process
         assert process is not None and process.stdin is not None
         try:
@@ -63,8 +80,13 @@ class Worker:
             words = self._last_words()
             self.stop()
             raise WorkerFailed(f"the worker ended with {_ending(code)}{words}")
-        answer = json.loads(line)
-        assert isinstance(answer, dict)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            self.stop()
+            raise WorkerFailed(f"it answered {line.strip()[:80]!r}, which no worker does")
         return answer
 
     def stop(self) -> None:
@@ -81,15 +103,19 @@ class Worker:
     def _start(self) -> None:
         self._stderr = (self.folder / "stderr").open("w+", encoding="utf-8", errors="replace")
         self._answers = queue.Queue()
-        self._process = subprocess.Popen(
-            [self.executable, "-m", _MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            cwd=self.folder,  # not the user's: a keras.py that lies there is not the Keras meant
-            env=_environment(),
-            text=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [os.path.abspath(shutil.which(self.executable) or self.executable), "-m", _MODULE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                cwd=self.cwd,  # not the user's: a keras.py that lies there is not the Keras meant
+                env=_environment(self.paths),
+                text=True,
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise WorkerFailed(f"is no Python that starts ({error.strerror})") from error
         threading.Thread(target=_listen, args=(self._process, self._answers), daemon=True).start()
 
     def _last_words(self) -> str:
@@ -114,11 +140,10 @@ def _ending(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _environment() -> dict[str, str]:
+def _environment(first: Sequence[Path]) -> dict[str, str]:
     """The user's environment without our settings: what is compared has its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ADAMPATCH_")}
-    root = str(Path(adampatch.__file__).resolve().parent.parent)
     paths = [os.path.abspath(p) for p in kept.get("PYTHONPATH", "").split(os.pathsep) if p]
-    kept["PYTHONPATH"] = os.pathsep.join([root, *paths])
+    kept["PYTHONPATH"] = os.pathsep.join([*map(str, first), *paths])
     kept.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return kept

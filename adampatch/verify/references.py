@@ -1,4 +1,4 @@
-"""The stock optimizers' updates written out by hand, on balls: the independent witness.
+"""Keras' and TensorFlow's own updates written out by hand, on balls: the independent witness.
 
 Evaluated on balls each gives a reference in a wider format and, with it, how far a correct
 implementation in the variable's format can be from it. The forms are those of the published
@@ -8,12 +8,12 @@ sources as measured, operation by operation; nothing here comes from the code th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from adampatch.verify.ball import Ball, Field
-from adampatch.verify.formats import Array
+from adampatch.verify.formats import FORMATS, Array
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,16 @@ class Hyper:
         return self.field.complement(self.beta(name))
 
     def power(self, name: str, before: Mapping[str, Ball]) -> Ball:
-        """``beta^t``: a variable in V1, computed anew in all others."""
-        return before[f"{name}_power"] if self.family == "v1" else self.beta(name).power(self.t)
+        """``beta^t``: a variable of V1's optimizers, computed anew in all others."""
+        kept = before.get(f"{name}_power")
+        if kept is not None:
+            return kept
+        if self.family == "v1":  # from the global step, as a float32 number
+            single = replace(self.field, format=FORMATS["float32"])
+            power = single.cast(self.options[name]).power(self.t)
+            mid, rad = (np.asarray(x, self.field.format.wide) for x in (power.mid, power.rad))
+            return self.field.round(mid, rad)
+        return self.beta(name).power(self.t)
 
     def told(self, computed: Ball) -> Ball:
         """The alpha to go on with: the one observed, when there is one, is exact."""
@@ -87,9 +95,7 @@ def _moment(state: Ball, fresh: Ball, rest: Ball, *, split: bool) -> Ball:
     return state + (fresh - state) * rest
 
 
-def _moments(
-    before: Values, g: Gradient, h: Hyper, *, typed: bool = False, split: bool = False
-) -> list[Ball]:
+def moments(before: Values, g: Gradient, h: Hyper, *, typed: bool = False, split: bool = False) -> list[Ball]:
     rests = [h.rest(name, typed=typed) for name in ("beta_1", "beta_2")]
     split = split or (g.sparse and h.family != "keras3")
     pairs = zip((before["m"], before["v"]), (g.total, g.square), rests, strict=True)
@@ -109,7 +115,7 @@ def adam(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     p1, p2 = h.power("beta_1", before), h.power("beta_2", before)
     computed = h.lr * (h.one - p2).sqrt() / (h.one - p1)
     alpha = h.told(computed)
-    m, v = _moments(before, g, h)
+    m, v = moments(before, g, h)
     out = {"alpha": computed, "m": m, "v": v}
     if "vhat" in before:
         v = out["vhat"] = before["vhat"].maximum(v)
@@ -128,13 +134,13 @@ def nadam(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     if h.family == "keras3":  # kept apart from the update, with Python's constants
         beta, base = h.field.constant(h.options["beta_1"]), h.field.constant(0.96)
         product = before["product"] * beta * (h.one - half * base.power(h.t))
-    m, v = _moments(before, g, h, typed=True, split=h.family == "v2")
+    m, v = moments(before, g, h, typed=True, split=h.family == "v2")
     mix = following * m / (h.one - product * following) + (h.one - now) * g.total / (h.one - product)
     root = (v / (h.one - h.beta("beta_2").power(h.t))).sqrt() + h.epsilon
     out = {"m": m, "v": v, "rate": h.lr / root, "direction": mix}
     if h.family != "v2" or h.field.format.name == "float32":  # OptimizerV2 keeps it in float32 only
         out["product"] = product
-    return _lazily(out | {"w": before["w"] - mix * h.lr / root}, before, g, h)
+    return lazily(out | {"w": before["w"] - mix * h.lr / root}, before, g, h)
 
 
 def _schedule(h: Hyper, exponent: float) -> Ball:
@@ -160,12 +166,12 @@ def adamax(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
         u = u.maximum(g.size)
     norm = u + h.epsilon
     out = {"m": m, "u": u, "rate": h.lr / (c1 * norm), "direction": m}
-    return _lazily(out | {"w": before["w"] - h.lr * m / (c1 * norm)}, before, g, h)
+    return lazily(out | {"w": before["w"] - h.lr * m / (c1 * norm)}, before, g, h, ("w", "m", "u"))
 
 
 def lamb(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     """LAMB as Keras has it: Adam's step scaled by a trust ratio (You et al., 2020, algorithm 2)."""
-    m, v = _moments(before, g, h)
+    m, v = moments(before, g, h)
     c1, c2 = (h.one - h.power(name, before) for name in ("beta_1", "beta_2"))
     root = (v / c2).sqrt() + h.epsilon
     step = m / c1 / root
@@ -176,33 +182,16 @@ def lamb(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     return {"m": m, "v": v, "rate": rate, "direction": m, "w": before["w"] - ratio * h.lr * step}
 
 
-def _lazily(out: dict[str, Ball], before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
-    """The same with only the touched rows of the variable moved, and for some of its states."""
+def lazily(
+    out: dict[str, Ball], before: Values, g: Gradient, h: Hyper, names: tuple[str, ...] = ("w",)
+) -> dict[str, Ball]:
+    """The same with only the touched rows of the variable, and of the states in ``names``, moved."""
     if g.rows is None:
         return out
     shape = (len(g.rows),) + (1,) * (out["w"].mid.ndim - 1)
     rows = g.rows.reshape(shape)
-    lazy = ("w", "m", "u") if "u" in out else ("w",)
-    for name in lazy:
+    for name in names:
         old, new = before[name], out[name]
         mid = np.where(rows, new.mid, old.mid)
         out[name] = Ball(mid, np.where(rows, new.rad, 0 * old.rad), h.field)
     return out
-
-
-_KERAS = ("keras2", "keras3")
-#: name -> the reference, and the families whose class of this name has the formula
-_REFERENCES: dict[str, tuple[Reference, tuple[str, ...]]] = {
-    "Adam": (adam, (*_KERAS, "v2")),
-    "AdamOptimizer": (adam, ("v1",)),
-    "AdamW": (adam, _KERAS),
-    "Nadam": (nadam, (*_KERAS, "v2")),
-    "Adamax": (adamax, (*_KERAS, "v2")),
-    "Lamb": (lamb, ("keras3",)),
-}
-
-
-def reference_of(family: str, name: str) -> Reference | None:
-    """The reference for a class, None where none is written for it."""
-    reference, families = _REFERENCES.get(name, (None, ()))
-    return reference if family in families else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from adampatch.verify import judge
-from adampatch.verify.cases import Case
+from adampatch.verify.cases import Case, coverage
 from adampatch.verify.judge import Verdict
 from adampatch.verify.session import Result
 
@@ -19,6 +20,8 @@ def as_document(result: Result) -> dict[str, Any]:
     summary: dict[str, Any] = {"planned": len(result.rows)}
     summary |= {"green": result.count(*judge.GREEN)} | {name: result.count(name) for name in verdicts}
     summary["max_error_over_bound"] = max((v.error for _, v in result.rows), default=0.0)
+    ran = [case for case, verdict in result.rows if verdict.verdict != judge.NOT_RUN]
+    summary["coverage"] = coverage(ran)
     document = {
         "schema": SCHEMA,
         "environment": result.environment,
@@ -26,7 +29,30 @@ def as_document(result: Result) -> dict[str, Any]:
         "not_verified": result.not_verified,
         "cases": [_row(case, verdict) for case, verdict in result.rows],
     }
+    if result.carried:
+        document["carried"] = [_row(case, verdict) for case, verdict in result.carried]
     return {key: _plain(value) for key, value in document.items()}
+
+
+def plan_in_words(cases: Sequence[Case], seed: int) -> str:
+    """One line that says what is about to run."""
+
+    def listed(values: Iterable[str]) -> str:
+        return ", ".join(dict.fromkeys(values))
+
+    if not cases:
+        return "plan: no case"
+    optimizers = len({case.optimizer.path for case in cases})
+    return (
+        f"plan: {len(cases)} case{'s' * (len(cases) > 1)} of {optimizers} optimizer{'s' * (optimizers > 1)}; "
+        f"{listed(case.dtype for case in cases)}; {listed(case.mode for case in cases)}; "
+        f"{listed(case.layout for case in cases)}; {sum(_clamped(case) for case in cases)} under a rule; "
+        f"{listed(case.device for case in cases)}; seed {seed}"
+    )
+
+
+def _clamped(case: Case) -> bool:
+    return case.bounds is not None or case.watch
 
 
 def _row(case: Case, verdict: Verdict) -> dict[str, Any]:
@@ -66,6 +92,7 @@ def exit_code(result: Result, max_inconclusive: float = 0.05) -> int:
         return 4
     if result.missing_device:
         return 3
-    if result.count(judge.INCONCLUSIVE) > max_inconclusive * len(result.rows):
+    open_ = sum(v.verdict == judge.INCONCLUSIVE and not case.degenerate for case, v in result.rows)
+    if open_ > max_inconclusive * len(result.rows):
         return 6
     return 0

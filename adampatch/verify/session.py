@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import fnmatch
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adampatch.errors import AdampatchError
+from adampatch.verify import calibration, carrying
 from adampatch.verify import judge as judging
-from adampatch.verify.cases import Case, Optimizer, numbers, planned
+from adampatch.verify.ball import EXACT, Accuracy
+from adampatch.verify.cases import Case, Optimizer, Rule, numbers, planned
+from adampatch.verify.catalogue import reference_of
 from adampatch.verify.judge import Verdict, judge
 from adampatch.verify.process import Worker, WorkerFailed
-from adampatch.verify.references import reference_of
+from adampatch.verify.target import Target
 
 #: seconds that one request may take; the first of a process imports TensorFlow
 _START, _CASE = 600.0, 300.0
 
 Progress = Callable[[int, int, str], None]
+Announce = Callable[[list[Case]], None]
+Accuracies = Mapping[tuple[str, str], Accuracy]
 
 
 @dataclass
@@ -33,54 +40,145 @@ class Result:
     rows: list[tuple[Case, Verdict]] = field(default_factory=list)
     not_verified: list[dict[str, str]] = field(default_factory=list)
     missing_device: bool = False
+    #: rows that a file of carried cases brought along, judged elsewhere
+    carried: list[tuple[Case, Verdict]] = field(default_factory=list)
 
     def count(self, *verdicts: str) -> int:
         return sum(verdict.verdict in verdicts for _, verdict in self.rows)
 
 
-def verify(
-    *,
-    quick: bool = False,
-    seed: int = 0,
-    pattern: str | None = None,
-    devices: Iterable[str] = ("cpu",),
-    require_gpu: bool = False,
-    progress: Progress = lambda done, total, name: None,
-) -> Result:
-    """Verifies every Adam-family optimizer of the installed TensorFlow and Keras.
+@dataclass(frozen=True)
+class Request:
+    """What is to be verified. ``pattern``: a glob over case ids; ``devices``: ``cpu``, ``gpu``,
+    ``all``; ``executable``: the Python whose TensorFlow and Keras are meant; ``rules``: the user's;
+    ``replay``: a file of carried cases that are run in place of a plan."""
 
-    ``pattern`` is a glob over case ids; ``devices`` are ``cpu``, ``gpu``, ``all``. Raises
-    AdampatchError where TensorFlow cannot be imported.
+    quick: bool = False
+    full: bool = False
+    seed: int = 0
+    pattern: str | None = None
+    devices: frozenset[str] = frozenset({"cpu"})
+    require_gpu: bool = False
+    executable: str = sys.executable
+    rules: tuple[Rule, ...] = ()
+    replay: Path | None = None
+
+
+def verify(
+    request: Request = Request(),
+    progress: Progress = lambda done, total, name: None,
+    announce: Announce = lambda cases: None,
+) -> Result:
+    """Verifies every Adam-family optimizer of an environment's TensorFlow and Keras.
+
+    ``announce`` is told the plan before anything of it runs. Raises AdampatchError where TensorFlow
+    cannot be imported.
     """
-    with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as folder, Worker(Path(folder)) as worker:
-        try:
-            described = worker.ask({"do": "describe"}, _START)
-            found = {} if "error" in described else worker.ask({"do": "discover"}, _START)
-        except WorkerFailed as error:
-            raise AdampatchError(worker.executable, f"{error}; nothing was verified") from error
-        broken = described.get("error") or found.get("error")
-        if broken:
-            raise AdampatchError(
-                worker.executable,
-                f"{broken}; verify runs the TensorFlow of this Python: pip install 'adampatch[tensorflow]'",
-            )
-        result = Result({"executable": worker.executable, "seed": seed, **described})
-        chosen = _devices(result, set(devices), described["devices"], require_gpu)
-        optimizers = _optimizers(result, found["optimizers"])
-        cases = [
-            case
-            for case in planned(optimizers, quick=quick, devices=chosen, seed=seed)
-            if pattern is None or fnmatch.fnmatchcase(case.id, pattern)
-        ]
-        for done, case in enumerate(cases):
-            progress(done, len(cases), case.id)
-            result.rows.append((case, _judged(worker, case, Path(folder))))
-        progress(len(cases), len(cases), "")
-    result.not_verified += _not_run(result)
+    carried = None if request.replay is None else carrying.replay(request.replay)
+    with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as name:
+        folder = Path(name)
+        target = Target(folder / "target")
+        with (
+            ThreadPoolExecutor(1) as ahead,  # ended after the worker, which it may wait for
+            Worker(folder, request.executable, [target.folder]) as worker,
+        ):
+            environment, found = described(worker, target)
+            result = Result({"executable": worker.executable, "seed": request.seed, **environment})
+            chosen = devices_of(result, request, environment["devices"])
+            if carried is None:
+                plan = planned(
+                    _optimizers(result, found),
+                    quick=request.quick,
+                    full=request.full,
+                    devices=chosen,
+                    seed=request.seed,
+                    release=_release(environment["versions"]),
+                    rules=request.rules,
+                )
+            else:
+                plan = carried.on(chosen)
+                result.carried = carried.rows
+                result.environment["carried"] = carried.environment
+            cases = [
+                case
+                for case in plan
+                if request.pattern is None or fnmatch.fnmatchcase(case.id, request.pattern)
+            ]
+            announce(cases)
+            accuracies = _calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
+            result.environment["accuracy"] = _as_words(accuracies)
+
+            def values_of(case: Case) -> Mapping[str, Any]:
+                return numbers(case) if carried is None else carried.numbers_of(case)
+
+            for group, answer, out in _ran(worker, ahead, shared_runs(cases), values_of, folder):
+                for case in group:
+                    progress(len(result.rows), len(cases), case.id)
+                    accuracy = accuracies.get((case.device, case.dtype), EXACT)
+                    result.rows.append((case, _judged(case, answer, out, accuracy)))
+            progress(len(cases), len(cases), "")
+    result.not_verified += not_run(result)
     return result
 
 
-def _not_run(result: Result) -> list[dict[str, str]]:
+def _release(versions: Mapping[str, str]) -> tuple[int, ...]:
+    return tuple(int(part) for part in versions.get("tensorflow", "99").split(".")[:2])
+
+
+def described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(what the worker says of its environment, the optimizers it found)."""
+    try:
+        environment = worker.ask({"do": "describe"}, _START)
+        found = {} if "error" in environment else worker.ask({"do": "discover"}, _START)
+        if found.get("unknown") and target.learn(found["unknown"]):
+            found = worker.ask({"do": "discover", "again": True}, _START)
+    except WorkerFailed as error:
+        raise AdampatchError(
+            worker.executable, f"{error}; nothing was verified: --python takes an interpreter with TensorFlow"
+        ) from error
+    broken = environment.get("error") or found.get("error")
+    if broken:
+        raise AdampatchError(
+            worker.executable,
+            f"{broken}; verify runs the TensorFlow of this Python: pip install 'adampatch[tensorflow]', or "
+            "name another one with --python",
+        )
+    return environment, found["optimizers"]
+
+
+def _calibrated(worker: Worker, folder: Path, wanted: Iterable[tuple[str, str]]) -> Accuracies:
+    """The measured accuracy of each (device, format); one that cannot be measured is left out, its
+    cases will say why."""
+    found = {}
+    given, out = folder / "given.npz", folder / "out.npz"
+
+    def asked(device: str, dtype: str, operands: Mapping[str, Any]) -> dict[str, Any]:
+        np.savez(given, **operands)
+        words = {"do": "calibrate", "dtype": dtype, "device": device}
+        answer = worker.ask({**words, "numbers": str(given), "out": str(out)}, _CASE)
+        if "error" in answer:
+            raise WorkerFailed(answer["error"])
+        with np.load(out) as arrays:
+            return dict(arrays)
+
+    for device, dtype in sorted(wanted):
+        operands = calibration.operands(dtype)
+        try:
+            accuracy = calibration.measured(dtype, operands, asked(device, dtype, operands))
+            if dtype == "float32" and accuracy.sqrt > 1:  # then by all there are
+                roots = asked(device, dtype, {"x": calibration.all_roots()})["sqrt"]
+                accuracy = replace(accuracy, sqrt=calibration.measured_roots(roots))
+        except WorkerFailed:
+            continue
+        found[device, dtype] = accuracy
+    return found
+
+
+def _as_words(accuracies: Accuracies) -> dict[str, Any]:
+    return {f"{device} {dtype}": asdict(accuracy) for (device, dtype), accuracy in accuracies.items()}
+
+
+def not_run(result: Result) -> list[dict[str, str]]:
     """One entry for each optimizer and reason; a single case by its id."""
     ids: dict[tuple[str, str], list[str]] = {}
     for case, verdict in result.rows:
@@ -92,12 +190,13 @@ def _not_run(result: Result) -> list[dict[str, str]]:
     ]
 
 
-def _devices(result: Result, asked: set[str], there: list[str], require_gpu: bool) -> list[str]:
+def devices_of(result: Result, request: Request, there: list[str]) -> list[str]:
+    asked = request.devices | ({"gpu"} if request.require_gpu else set())
     chosen = ["CPU:0"] if asked & {"cpu", "all"} else []
     gpus = [name for name in there if name.startswith("GPU")]
     if not gpus:
         result.not_verified.append({"what": "GPU", "reason": "none visible"})
-        result.missing_device = require_gpu or "gpu" in asked
+        result.missing_device = "gpu" in asked
     elif asked & {"gpu", "all"}:
         chosen += gpus
     else:
@@ -119,18 +218,62 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
     return chosen
 
 
-def _judged(worker: Worker, case: Case, folder: Path) -> Verdict:
-    """Runs one case and judges it; whatever goes wrong becomes its verdict."""
-    given, out = folder / "given.npz", folder / "out.npz"
-    np.savez(given, **numbers(case))
-    request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
-    try:
-        answer = worker.ask(request, _CASE)
-    except WorkerFailed as error:
-        return Verdict(judging.ERROR, reason=str(error))
+Group = tuple[Case, ...]
+
+
+def shared_runs(cases: Iterable[Case]) -> list[Group]:
+    """The cases in their order, a case and the same one under a rule in one group: the record of
+    the latter, which is run, holds the former's."""
+    groups: list[Group] = []
+    for case in cases:
+        last = groups[-1] if groups else ()
+        if (
+            len(last) == 1
+            and case.bounds is not None
+            and replace(case, id=last[0].id, bounds=None) == last[0]
+        ):
+            groups[-1] = (last[0], case)
+        else:
+            groups.append((case,))
+    return groups
+
+
+def _ran(
+    worker: Worker,
+    ahead: Executor,
+    groups: list[Group],
+    values_of: Callable[[Case], Mapping[str, Any]],
+    folder: Path,
+) -> Iterator[tuple[Group, dict[str, Any], Path]]:
+    """(cases, the worker's answer, the file of their record); the next ones run while these are judged."""
+
+    def ask(k: int, case: Case) -> tuple[dict[str, Any], Path]:
+        given, out = folder / "given.npz", folder / f"out{k % 2}.npz"
+        np.savez(given, **values_of(case))
+        request = {"do": "run", "case": case.as_message(), "numbers": str(given), "out": str(out)}
+        try:
+            return worker.ask(request, _CASE), out
+        except WorkerFailed as error:
+            return {"error": str(error)}, out
+
+    pending = ahead.submit(ask, 0, groups[0][-1]) if groups else None
+    for k, group in enumerate(groups):
+        assert pending is not None
+        answer, out = pending.result()
+        if "error" in answer and len(group) > 1:  # whose error it is, is seen alone
+            alone = ahead.submit(ask, k, group[0]).result()
+            yield group[:1], *alone
+            group = group[1:]
+        if k + 1 < len(groups):
+            pending = ahead.submit(ask, k + 1, groups[k + 1][-1])
+        yield group, answer, out
+
+
+def _judged(case: Case, answer: Mapping[str, Any], out: Path, accuracy: Accuracy) -> Verdict:
+    """The verdict on one case; whatever went wrong is one too."""
     if "error" in answer:
         return Verdict(judging.ERROR, reason=answer["error"])
     if "not_run" in answer:
         return Verdict(judging.NOT_RUN, reason=answer["not_run"])
     with np.load(out) as arrays:
-        return judge(case, dict(arrays), answer)
+        return judge(case, dict(arrays), answer, accuracy)

@@ -22,7 +22,7 @@ ARROWS = {
     "rewrite": {"analysis", "algebra", "runtime"},
     "ruleset": {"errors"},
     "project": {"rewrite", "analysis", "runtime", "errors", ""},
-    "verify": {"errors", ""},
+    "verify": {"project", "errors", ""},
     "cli": {"project", "ruleset", "verify", "codes", "errors", ""},
     "runtime": set(),
 }

@@ -2,6 +2,7 @@
 
 import json
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from adampatch.cli import main
 from adampatch.errors import AdampatchError
 from adampatch.verify import report, session
-from adampatch.verify.cases import Case, Optimizer
+from adampatch.verify.cases import Case, Optimizer, planned
 from adampatch.verify.judge import Verdict
 from adampatch.verify.process import Worker, WorkerFailed
 from adampatch.verify.session import Result
@@ -80,7 +81,7 @@ def test_the_worker_does_not_import_from_where_the_user_stands(playing, monkeypa
 
 def playing_session(monkeypatch, playing, *lines):
     worker = playing(*lines)
-    monkeypatch.setattr(session, "Worker", lambda folder: Worker(worker.folder, worker.executable))
+    monkeypatch.setattr(session, "Worker", lambda *_: Worker(worker.folder, worker.executable))
 
 
 def test_where_tensorflow_cannot_be_imported(monkeypatch, playing, capsys):
@@ -102,7 +103,8 @@ def test_a_case_that_kills_the_worker_is_an_error_and_the_others_still_run(monke
         "if request['do'] == 'describe': answer(versions={}, devices=['CPU:0'])",
         "elif request['do'] == 'discover':",
         "    row = dict(family='keras3', name='Adam', reason=None)",
-        "    answer(optimizers=[dict(row, path=path) for path in ('a.Adam', 'b.Adam')])",
+        "    answer(optimizers=[dict(row, path=path) for path in ('a.Adam', 'b.Adam')], unknown=[])",
+        "elif request['do'] == 'calibrate': answer(error='no')",
         "elif request['case']['optimizer']['path'] == 'a.Adam': os._exit(3)",
         "else: answer(not_run='stock itself: no')",
     )
@@ -113,6 +115,61 @@ def test_a_case_that_kills_the_worker_is_an_error_and_the_others_still_run(monke
     verdicts = {row["optimizer"]: row["verdict"] for row in document["cases"]}
     assert verdicts == {"a.Adam": "ERROR", "b.Adam": "NOT_RUN"}
     assert {"what": "b.Adam in 4 cases", "reason": "stock itself: no"} in document["not_verified"]
+
+
+@pytest.mark.parametrize("executable", ["/no/such/python", "{folder}", "{folder}/program"])
+def test_what_is_no_python_is_named(executable, tmp_path, capsys):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho hello; cat > /dev/null\n")
+    program.chmod(0o755)
+    executable = executable.format(folder=tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "--python", executable])
+    assert stop.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: {executable}: ") and "--python" in said.err
+    assert "Traceback" not in said.err and not said.out
+
+
+def test_a_python_without_tensorflow_is_named(tmp_path, capsys):
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "--python", str(bare / "bin" / "python")])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "No module named 'numpy'" in said or "No module named 'tensorflow'" in said
+    assert "name another one with --python" in said
+
+
+def test_an_error_under_a_rule_is_not_that_of_the_case_without(monkeypatch, playing, capsys):
+    playing_session(
+        monkeypatch,
+        playing,
+        "if request['do'] == 'describe': answer(versions={}, devices=['CPU:0'])",
+        "elif request['do'] == 'discover':",
+        "    answer(optimizers=[dict(family='keras3', name='Adam', path='a.Adam', reason=None)], unknown=[])",
+        "elif request['do'] == 'calibrate': answer(error='no')",
+        "elif request['case']['bounds']: answer(error='only under a rule')",
+        "else: answer(not_run='no')",
+    )
+    with pytest.raises(SystemExit) as stop:
+        main(["verify", "--quick", "--case", "a.Adam/*", "--format", "json"])
+    assert stop.value.code == 5
+    rows = json.loads(capsys.readouterr().out)["cases"]
+    assert [(row["id"], row["verdict"], row["reason"]) for row in rows] == [
+        ("a.Adam/float32/eager", "NOT_RUN", "no"),
+        ("a.Adam/float32/eager/clamped", "ERROR", "only under a rule"),
+    ]
+
+
+def test_a_case_and_the_same_under_a_rule_share_a_run():
+    cases = planned([Optimizer("keras.optimizers.Adam", "keras3", "Adam")])
+    groups = session.shared_runs(cases)
+    assert [case for group in groups for case in group] == cases
+    pairs = [group for group in groups if len(group) == 2]
+    assert len(pairs) == 8 and all(clamped.id == f"{plain.id}/clamped" for plain, clamped in pairs)
+    assert all(group[0].bounds is None for group in groups)
 
 
 def rows(*verdicts):

@@ -1,13 +1,17 @@
 """Serves cases: one JSON request per line on stdin, one JSON answer per line on stdout.
 
     {"do": "describe"}                     -> versions, devices
-    {"do": "discover"}                     -> the Adam-family optimizers of this environment
+    {"do": "discover", "again": false}     -> the Adam-family optimizers of this environment
+    {"do": "calibrate", "dtype": "float32", "device": "CPU:0", "numbers": FILE.npz, "out": FILE.npz}
     {"do": "run", "case": {...}, "numbers": FILE.npz, "out": FILE.npz}
+    {"do": "inspect", "module": M, "name": N}, {"do": "limit", "gigabytes": G}
+    {"do": "run_stock"}, {"do": "run_patched"}: halves of "run", in two processes, with "states": FILE.npz
 
 Runs with the standard library, NumPy, TensorFlow and adampatch's target side; Python 3.7.
 """
 
 import contextlib
+import importlib
 import json
 import os
 import platform
@@ -26,7 +30,10 @@ def _numbers(tensor):
 
 
 def _words(error):
-    return "{}: {}".format(type(error).__name__, str(error).strip().split("\n")[0][:300])
+    lines = [line.strip() for line in str(error).strip().split("\n")]
+    # AutoGraph puts the error last, below the user's own lines
+    words = lines[-1] if lines[0].startswith("in user code") else lines[0]
+    return "{}: {}".format(type(error).__name__, words[:300])
 
 
 def _cast(array, dtype):
@@ -37,105 +44,281 @@ def _cast(array, dtype):
         return np.asarray(array).astype(tf.as_dtype(dtype).as_numpy_dtype)
 
 
-def describe():
+def describe(request):
     import numpy as np
     import tensorflow as tf
+
+    if not tf.executing_eagerly():  # TensorFlow 1 can, if it is told before anything else
+        tf.compat.v1.enable_eager_execution()
 
     versions = {"python": platform.python_version(), "tensorflow": tf.__version__, "numpy": np.__version__}
     for name in ("keras", "tf_keras", "tensorflow_addons"):
         with contextlib.suppress(Exception):  # what is broken is not there
             versions[name] = __import__(name).__version__
-    devices = [d.name.split("device:")[-1] for d in tf.config.list_logical_devices()]
+    config = tf.config if hasattr(tf.config, "list_logical_devices") else tf.config.experimental
+    devices = [d.name.split("device:")[-1] for d in config.list_logical_devices()]
+    # XLA_CPU and XLA_GPU are other names for the same device
+    devices = [name for name in devices if name.split(":")[0] in ("CPU", "GPU")]
     return {"versions": versions, "devices": devices, "machine": platform.machine()}
 
 
-def discover():
-    from adampatch.runtime import bind
+def discover(request):
+    from adampatch.runtime import bind, stock_table
     from adampatch.verify.worker import discovery
 
-    return {"optimizers": discovery.discover(bind().patched)}
+    if request.get("again"):  # the table has been written anew
+        importlib.reload(stock_table)
+    found, unknown = discovery.discover(bind().patched)
+    return {"optimizers": found, "unknown": unknown}
+
+
+def calibrate(request):
+    """Divides, takes roots and powers of the given numbers, in a format on a device."""
+    import numpy as np
+    import tensorflow as tf
+
+    dtype, given = request["dtype"], np.load(request["numbers"])
+    with tf.device(request["device"]):
+        values = {name: tf.constant(_cast(given[name], dtype)) for name in given.files}
+        found = {"sqrt": tf.sqrt(values["x"])}
+        if "y" in values:
+            found["divide"] = tf.divide(values["x"], values["y"])
+            found["power"] = tf.pow(values["base"], values["exponent"])
+        np.savez(request["out"], **{name: _numbers(value.numpy()) for name, value in found.items()})
+    return {}
+
+
+def inspect_class(request):
+    """What can be said of a class before it is run."""
+    import inspect
+
+    from adampatch.verify.worker import discovery
+
+    cls = _class_of(request)
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    defaults = {p.name: p.default for p in named if isinstance(p.default, (bool, int, float, str))}
+    return {
+        "family": discovery.family_of(cls),
+        "names": [p.name for p in named],
+        "required": [p.name for p in named if p.default is p.empty],
+        "defaults": defaults,
+    }
+
+
+def limit(request):
+    """Bounds the memory of this process, where the system can."""
+    try:
+        import resource
+    except ImportError:
+        return {"limited": False}
+    size = int(request["gigabytes"] * 2**30)
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+    return {"limited": True}
 
 
 def run(request):
     """Trains stock and patched side by side and writes what each step left."""
+    return _recorded(request, _side_by_side)
+
+
+def run_stock(request):
+    """Trains the class that is imported here; the states of each step come with the record."""
+    return _recorded(request, _alone)
+
+
+def run_patched(request):
+    """Trains the class that is imported here, which is patched, from states that `run_stock` left."""
+    return _recorded(request, _from_states)
+
+
+def _recorded(request, how):
     import numpy as np
     import tensorflow as tf
 
-    case, given = request["case"], np.load(request["numbers"])
-    record = {}
+    case, record = request["case"], {}
+    if case["mode"] == "xla" and _release(tf) < (2, 10):
+        return {
+            "not_run": "XLA before TensorFlow 2.10 keeps to no rounding that a bound could be derived from"
+        }
     with tf.device(case["device"]):
-        told = _run(case, given, record)
+        told = how(Setup(case, np.load(request["numbers"])), record, request)
     np.savez(request["out"], **record)
     return told
 
 
-def _run(case, given, record):
-    from adampatch.runtime import bind
-    from adampatch.verify.worker import discovery, families
+def _release(tf):
+    return tuple(int(part) for part in tf.__version__.split(".")[:2])
 
-    where = case["optimizer"]
-    cls = discovery.module_of(where["path"])
-    kind = families.training_for(where["family"], where["name"], case["mode"])
-    count, steps = len(case["shapes"]), range(1, case["steps"] + 1)
-    start = [_cast(given[f"start/{i}"], case["dtype"]) for i in range(count)]
-    grads = {t: [_cast(given[f"g/{t}/{i}"], case["dtype"]) for i in range(count)] for t in steps}
-    indices = given["indices"].tolist() if "indices" in given else None
 
-    def training(wrap):
-        return kind(
-            wrap(cls), case["options"], case["rates"][0], start, indices, case["mode"], case["schedule"]
+def _class_of(where):
+    """A class by its dotted path, or by "module" and "name" where importing it may fail."""
+    from adampatch.verify.worker import discovery
+
+    if not where.get("module"):
+        return discovery.module_of(where["path"])
+    found = importlib.import_module(where["module"])
+    for part in where["name"].split("."):
+        found = getattr(found, part)
+    return found
+
+
+class Setup(object):
+    """A case with its numbers: makes trainings."""
+
+    def __init__(self, case, given):
+        from adampatch.verify.worker import families
+
+        self.case = case
+        where = case["optimizer"]
+        self.cls = _class_of(where)
+        self.kind = families.training_for(where["family"], where["name"], case["mode"])
+        self.count, self.steps = len(case["shapes"]), range(1, case["steps"] + 1)
+        self.start = [_cast(given[f"start/{i}"], case["dtype"]) for i in range(self.count)]
+        self.grads = {
+            t: [_cast(given[f"g/{t}/{i}"], case["dtype"]) for i in range(self.count)] for t in self.steps
+        }
+        self.indices = given["indices"].tolist() if "indices" in given else None
+
+    def training(self, wrap=lambda cls: cls):
+        case = self.case
+        return self.kind(
+            wrap(self.cls),
+            case["options"],
+            case["rates"][0],
+            self.start,
+            self.indices,
+            case["mode"],
+            case["schedule"],
+            case["arguments"],
         )
 
-    def note(run, t, arrays):
-        for name, array in arrays.items():
-            record[f"{t}/{run}/{name}"] = _numbers(array)
+    def step(self, which, t):
+        if not (self.case["schedule"] or self.case["arguments"]):
+            which.set_learning_rate(self.case["rates"][t - 1])
+        return which.update(self.grads[t])
 
-    def step(which, t):
-        if not case["schedule"]:
-            which.set_learning_rate(case["rates"][t - 1])
-        return which.update(grads[t])
 
-    def emission(run, t, which):
-        rates, alpha = which.emitted()
-        note(run, t, {f"rate/{i}": rate for i, rate in rates.items()})
-        return alpha
+def _note(record, run, t, arrays):
+    for name, array in arrays.items():
+        record[f"{t}/{run}/{name}"] = _numbers(array)
 
-    rates, alphas = {}, {}
+
+def _emission(record, run, t, which):
+    rates, alpha = which.emitted()
+    _note(record, run, t, {f"rate/{i}": rate for i, rate in rates.items()})
+    return alpha
+
+
+def _stock(setup, record):
+    """(states by step, learning rates by step) of stock; the record gets its gradients and states."""
+    rates = {}
+    stock = setup.training()
+    states = {0: stock.read()}
+    for t in setup.steps:
+        rates[t] = setup.step(stock, t)
+        states[t] = stock.read()
+    for t in setup.steps:
+        _note(record, "g", t, {str(i): g for i, g in enumerate(setup.grads[t])})
+    for t, (arrays, _) in states.items():
+        _note(record, "stock", t, arrays)
+    return states, rates
+
+
+def _ours(setup, record, states, ours):
+    """Alphas by step of a patched training: on its own, and from each of stock's states."""
+    alphas = {}
+    ours.load(states[0])
+    for t in setup.steps:
+        setup.step(ours, t)
+        _note(record, "free", t, ours.read()[0])
+    for t in setup.steps:
+        ours.load(states[t - 1])
+        setup.step(ours, t)
+        _note(record, "cross", t, ours.read()[0])
+        alphas[t] = _emission(record, "cross", t, ours)
+    return alphas
+
+
+def _bounded(setup, record, states, bounded):
+    """The same under a rule, from each of stock's states."""
+    for t in setup.steps:
+        bounded.load(states[t - 1])
+        setup.step(bounded, t)
+        _note(record, "bounded", t, bounded.read()[0])
+        _emission(record, "bounded", t, bounded)
+
+
+def _side_by_side(setup, record, request):
+    from adampatch.runtime import bind
+
     try:
-        stock = training(lambda c: c)
-        states = {0: stock.read()}
-        for t in steps:
-            rates[t] = step(stock, t)
-            states[t] = stock.read()
+        states, rates = _stock(setup, record)
     except Exception as error:
         return {"not_run": "stock itself: " + _words(error)}
-    for t in steps:
-        for i in range(count):
-            record[f"{t}/g/{i}"] = _numbers(grads[t][i])
-    for t, (arrays, _) in states.items():
-        note("stock", t, arrays)
-
-    ours = training(lambda c: bind().patched(c, emit="tensor"))
-    ours.load(states[0])
-    for t in steps:
-        step(ours, t)
-        note("free", t, ours.read()[0])
-    for t in steps:
-        ours.load(states[t - 1])
-        step(ours, t)
-        note("cross", t, ours.read()[0])
-        alphas[t] = emission("cross", t, ours)
-
-    if case["bounds"] is not None:
-        low, high = case["bounds"]
-        rule = {"id": "verify", "match": ["**"], "quantity": "rate", "min": low, "max": high}
-        bounded = training(lambda c: bind({"version": 1, "rules": [rule]}).patched(c, emit="tensor"))
-        for t in steps:
-            bounded.load(states[t - 1])
-            step(bounded, t)
-            note("bounded", t, bounded.read()[0])
-            emission("bounded", t, bounded)
+    alphas = _ours(setup, record, states, setup.training(lambda c: bind().patched(c, emit="tensor")))
+    if setup.case["bounds"] is not None:
+        rules = _rule(*setup.case["bounds"])
+        _bounded(setup, record, states, setup.training(lambda c: bind(rules).patched(c, emit="tensor")))
     return {"rates": rates, "alphas": alphas}
+
+
+def _rule(low, high):
+    rule = {"id": "verify", "match": ["**"], "quantity": "rate", "min": low, "max": high}
+    rule = {name: value for name, value in rule.items() if value is not None}
+    return {"version": 1, "rules": [rule]}
+
+
+# ------------------------------------------------------------------------ projects
+
+
+def _alone(setup, record, request):
+    import numpy as np
+
+    try:
+        states, rates = _stock(setup, record)
+    except Exception as error:
+        return {"not_run": "stock itself: " + _words(error)}
+    kept = {f"{t}/{name}": array for t, (arrays, _) in states.items() for name, array in arrays.items()}
+    np.savez(request["states"], **kept)
+    return {"rates": rates, "alphas": {}, "counters": {t: counters for t, (_, counters) in states.items()}}
+
+
+def _from_states(setup, record, request):
+    import numpy as np
+
+    from adampatch.verify.worker import watching
+
+    kept = np.load(request["states"])
+    states = {
+        int(t): ({key.split("/", 1)[1]: kept[key] for key in kept.files if key.split("/")[0] == t}, counters)
+        for t, counters in request["counters"].items()
+    }
+    with watching.rules_of(None):
+        alphas = _ours(setup, record, states, setup.training())
+    told = {"rates": {t: 0.0 for t in setup.steps}, "alphas": alphas, "bounds": None}
+    if setup.case["watch"]:
+        told["bounds"] = bounds = setup.case["bounds"] or watching.quantiles(record)
+        if bounds is not None:
+            with watching.rules_of(_rule(*bounds)):
+                bounded = setup.training()
+                with watching.sites(setup.case["mode"] == "eager") as seen:
+                    _bounded(setup, record, states, bounded)
+            for k, site in enumerate(seen):
+                record.update({f"site/{k}/{name}": _numbers(array) for name, array in site.items()})
+    return told
+
+
+_DOING = {
+    "describe": describe,
+    "discover": discover,
+    "calibrate": calibrate,
+    "inspect": inspect_class,
+    "limit": limit,
+    "run": run,
+    "run_stock": run_stock,
+    "run_patched": run_patched,
+}
 
 
 def serve(requests, answers):
@@ -143,10 +326,8 @@ def serve(requests, answers):
     for line in requests:
         request = json.loads(line)
         try:
-            doing = request["do"]
-            found = {"describe": describe, "discover": discover}.get(doing)
-            answer = found() if found else run(request)
-        except Exception as error:
+            answer = _DOING[request["do"]](request)
+        except (Exception, SystemExit) as error:
             answer = {"error": _words(error), "traceback": traceback.format_exc()}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()

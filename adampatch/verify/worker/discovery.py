@@ -4,21 +4,42 @@ Touches TensorFlow and Keras; valid on Python 3.7.
 """
 
 import importlib
+import inspect
+import warnings
 
-#: where optimizers are looked for; what is not installed is left out
+#: where optimizers are looked for; what is not installed is left out. A class is known by the first
 NAMESPACES = (
     "keras.optimizers",
+    "keras.optimizers.experimental",
     "keras.optimizers.legacy",
     "tf_keras.optimizers",
     "tf_keras.optimizers.legacy",
+    "tensorflow.keras.optimizers",
+    "tensorflow.keras.optimizers.experimental",
+    "tensorflow.keras.optimizers.legacy",
     "tensorflow.compat.v1.train",
+    "tensorflow.contrib.opt",
     "tensorflow.python.keras.optimizer_v2.adam",
     "tensorflow.python.keras.optimizer_v2.adamax",
     "tensorflow.python.keras.optimizer_v2.nadam",
     "tensorflow_addons.optimizers",
+    "keras.optimizer_v1",
+    "keras.optimizers.optimizer_v1",
+    "keras.src.optimizers.optimizer_v1",
+    "tf_keras.src.optimizers.optimizer_v1",
+    "tensorflow.python.keras.optimizer_v1",
+    "tensorflow.python.keras.optimizers",
 )
 #: classes that are no optimizers themselves
-_FRAMES = ("Optimizer",)
+_FRAMES = ("Optimizer", "OptimizerV2")
+#: (a method that a base has, another one, the family): the first that fits
+_FAMILIES = (
+    ("_backend_update_step", "apply_gradients", "keras3"),
+    ("update_step", "apply_gradients", "keras2"),
+    ("_set_hyper", "apply_gradients", "v2"),
+    ("_resource_apply_dense", "_apply_dense", "v1"),
+    ("get_updates", "get_gradients", "get_updates"),
+)
 
 
 def module_of(path):
@@ -27,7 +48,7 @@ def module_of(path):
     for end in range(len(parts), 0, -1):
         try:
             found = importlib.import_module(".".join(parts[:end]))
-        except ImportError:
+        except Exception:  # an old package that this Python cannot import is not there
             continue
         for part in parts[end:]:
             found = getattr(found, part, None)
@@ -36,28 +57,58 @@ def module_of(path):
 
 
 def family_of(cls):
-    """ "v1", "v2", "keras2" or "keras3" by the frame a class hangs in; None for no optimizer."""
+    """The family by the frame a class hangs in; None for no optimizer."""
     names = set(name for base in cls.__mro__ for name in vars(base))
-    if "_backend_update_step" in names:
-        return "keras3"
-    if "update_step" in names and "apply_gradients" in names:
-        return "keras2"
-    if "_create_all_weights" in names and "apply_gradients" in names:
-        return "v2"
-    if "_resource_apply_dense" in names and "_apply_dense" in names:
-        return "v1"
+    for one, other, family in _FAMILIES:
+        if one in names and other in names:
+            return family
     return None
 
 
+def _unknown(cls):
+    """[{"file", "module", "class", "frame", "digests"}] of the bases of a class that write updates
+    and are in no table; `digests` of their update methods; `frame`: whether a class that analysis
+    does not take for an optimizer is none."""
+    from adampatch.runtime import methods, stock_edits
+
+    found = []
+    for owner in cls.__mro__:
+        try:
+            if stock_edits.has_no_update(owner) or stock_edits.of_class(owner) is not None:
+                continue
+            live = [methods.plain_function(owner, n) for n in stock_edits.UPDATE_METHODS if n in vars(owner)]
+            digests = [methods.digest(methods.source_of(owner, function)) for function in live]
+            file = inspect.getsourcefile(owner)
+        except (TypeError, ValueError, OSError):  # it has no source, or is refused
+            continue
+        # the frame of get_updates has no base that would tell its optimizers from it
+        row = {"file": file, "module": owner.__module__, "class": owner.__qualname__, "digests": digests}
+        found.append(dict(row, frame=family_of(owner) != "get_updates"))
+    return found
+
+
+def _has_two_moments(cls):
+    """Whether a constructor takes two decay rates."""
+    try:
+        names = set(inspect.signature(cls.__init__).parameters)
+    except (TypeError, ValueError):
+        return False
+    return {"beta_1", "beta_2"} <= names or {"beta1", "beta2"} <= names
+
+
 def discover(patched):
-    """[{"path", "family", "name", "reason"}] of what can be patched, or could not be (`reason`).
+    """({"path", "family", "name", "reason"} of what can be patched, or could not be (`reason`);
+    what is not known yet, see `_unknown`).
 
     `patched` patches a class. A class that has no Adam-family update is left out.
     """
-    found, seen = [], set()
+    found, sources, seen = [], [], set()
     for namespace in NAMESPACES:
-        module = module_of(namespace)
-        for name, cls in sorted(vars(module).items()) if module is not None else ():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            module = module_of(namespace)
+            members = _members(module)
+        for name, cls in members:
             if not isinstance(cls, type) or cls in seen or name in _FRAMES or name.startswith("_"):
                 continue
             family = family_of(cls)
@@ -71,6 +122,25 @@ def discover(patched):
                 reason = str(error)
                 if "has no Adam-family update" in reason:
                     continue
+            except RuntimeError:
+                unknown = _unknown(cls)
+                sources += [source for source in unknown if source not in sources]
+                if not _has_two_moments(cls):
+                    continue
+                reason = "no update of it was found in its source"
             row = {"path": namespace + "." + name, "family": family, "name": name, "reason": reason}
             found.append(row)
+    return found, sources
+
+
+def _members(module):
+    """[(name, value)] of a module, also of one that loads its names late."""
+    if module is None:
+        return []
+    found = []
+    for name in sorted(set(dir(module)) | set(vars(module))):
+        try:
+            found.append((name, getattr(module, name)))
+        except Exception:  # a name that is there only to say that it is gone
+            continue
     return found

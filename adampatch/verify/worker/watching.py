@@ -1,0 +1,123 @@
+"""Patched code of a project under rules of ours, and what happens at its sites, written down.
+
+Reaches into the run time, whether it is the package or a project's own copy; valid on Python 3.7.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+
+import numpy as np
+
+#: of the rates that were seen: what lies below and above is out of bounds
+_SHARES = (0.3, 0.7)
+
+
+@contextlib.contextmanager
+def rules_of(form):
+    """The environment in which patched code emits tensors and obeys `form`, or no rule (None)."""
+    form = {"version": 1, "rules": []} if form is None else form
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False) as stream:
+        json.dump(form, stream)
+    given = {"ADAMPATCH_EMIT": "tensor", "ADAMPATCH_RULES": stream.name}
+    os.environ.update(given)
+    try:
+        yield
+    finally:
+        for name in given:
+            os.environ.pop(name, None)
+        os.unlink(stream.name)
+
+
+def quantiles(record):
+    """(low, high) between which the middle of all finite rates of a record lies; None for no such
+    rates. Both are float32 numbers."""
+    rates = [
+        np.asarray(bits).view(np.float32).reshape(-1)
+        for name, bits in record.items()
+        if name.split("/")[1] == "cross" and "/rate/" in name
+    ]
+    found = np.concatenate(rates) if rates else np.zeros(0, np.float32)
+    found = np.sort(found[np.isfinite(found)])
+    if not found.size or found[0] == found[-1]:
+        return None
+    low, high = (float(found[int(share * (found.size - 1))]) for share in _SHARES)
+    return (low, high) if low >= 0 else None
+
+
+@contextlib.contextmanager
+def sites(eager):
+    """A list that gets, for each site that eager code runs through, its arrays: rate, direction,
+    decay (where there is one), update as stock has it, and what was returned in its place. It
+    stays empty where `eager` is false."""
+    from adampatch.verify.worker.families import run_times
+
+    seen, undo = [], []
+    for runtime in run_times() if eager else ():
+        undo += _watch_steps(runtime.stepping, seen) + _watch_kernels(runtime.stepping, seen)
+    try:
+        yield seen
+    finally:
+        for owner, name, value in undo:
+            setattr(owner, name, value)
+
+
+def _watch_steps(stepping, seen):
+    stepped = stepping.stepped
+
+    def watched(binding, optimizer, variable, update, rate, direction, decay, alpha, indices):
+        site = {"rate": rate(), "direction": direction(), "update": update}
+        offset = None if decay is None else decay()
+        if offset is not None:
+            site["decay"] = offset
+        out = stepped(binding, optimizer, variable, update, rate, direction, decay, alpha, indices)
+        _keep(seen, dict(site, returned=out))
+        return out
+
+    stepping.stepped = watched
+    return [(stepping, "stepped", stepped)]
+
+
+def _watch_kernels(stepping, seen):
+    bounded_call, write_variable = stepping._bounded_call, stepping.kernels.write_variable
+    reads = []
+
+    def watched(site, kernel, resource, x):
+        read = kernel.read
+
+        def reading(*arguments):
+            reads.append(read(*arguments))
+            return reads[-1]
+
+        kernel.read = reading
+        try:
+            return bounded_call(site, kernel, resource, x)
+        finally:
+            kernel.read = read
+
+    def writing(x, update, writes, resource):
+        if reads:
+            read = reads.pop()
+            _keep(
+                seen,
+                {
+                    "rate": read.rate,
+                    "direction": read.direction,
+                    "update": read.update,
+                    "returned": update,
+                },
+            )
+        return write_variable(x, update, writes, resource)
+
+    stepping._bounded_call, stepping.kernels.write_variable = watched, writing
+    return [
+        (stepping, "_bounded_call", bounded_call),
+        (stepping.kernels, "write_variable", write_variable),
+    ]
+
+
+def _keep(seen, site):
+    arrays = {name: np.asarray(getattr(value, "values", value)) for name, value in site.items()}
+    if arrays["returned"].dtype == np.float32:
+        seen.append({name: array.astype(np.float32) for name, array in arrays.items()})
