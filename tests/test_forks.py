@@ -216,7 +216,7 @@ class GraphTraining:
     """One v1 graph with one variable `w` and placeholders for its gradient."""
 
     def __init__(self, cls, resource, sparse):
-        self.graph, self.sparse, self.branched = tf.Graph(), sparse, cls.__name__ == "GuardedAdam"
+        self.graph, self.sparse = tf.Graph(), sparse
         v1 = tf.compat.v1
         with self.graph.as_default():
             start = np.random.RandomState(7).randn(9, 3).astype("float32")
@@ -252,10 +252,7 @@ class GraphTraining:
 
     def step(self, gradient, fetch=()):
         feed = {self.values: gradient[0], self.rows: gradient[1]}
-        if not self.branched:
-            return self.session.run([self.train, *fetch], feed)[1:]
-        self.session.run(self.train, feed)  # what a branch leaves behind is there when it is through
-        return self.session.run([*fetch])
+        return self.session.run([self.train, *fetch], feed)[1:]
 
 
 def graph_gradients(sparse, steps=STEPS):
