@@ -79,6 +79,7 @@ NO_SCHEDULE = {("v2", "Nadam")}
 #: sparse updates that are for the touched rows only, in part or in whole
 ROWS_ONLY = {
     ("v2", "Nadam"), ("v2", "Adamax"), ("v2", "LazyAdam"), ("v2", "AdamW"), ("v2", "AdaBelief"),
+    ("v2", "RectifiedAdam"),
     ("v1", "LazyAdamOptimizer"), ("v1", "LazyAdamGSOptimizer"), ("v1", "AdamWOptimizer"),
 }  # fmt: skip
 

@@ -59,7 +59,7 @@ def lamb(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
 def rectified(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     """RAdam (Liu et al., 2020, algorithm 2): its own warm-up, decay and AMSGrad included."""
     m, v = moments(before, g, h, split=True)
-    return _rectified(before, h, {"m": m, "v": v})
+    return lazily(_rectified(before, h, {"m": m, "v": v}), before, g, h)
 
 
 def adabelief(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:

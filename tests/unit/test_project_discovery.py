@@ -195,7 +195,7 @@ def test_settings(tmp_path: Path) -> None:
         ),
         (
             "[tool.adampatch]\nzzz = 1\n",
-            ':2: unknown setting "zzz" in [tool.adampatch]; known are exclude, tensorflow',
+            ':2: unknown setting "zzz" in [tool.adampatch]; known are exclude, tensorflow, verify',
         ),
         (
             "[tool.adampatch]\ntensorflow = 2.10\n",
