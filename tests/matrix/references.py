@@ -206,7 +206,7 @@ _ADDONS = {
 }
 _CONTRIB = {
     "LazyAdam": replace(_V1, rows="lazy"),
-    "Nadam": replace(_V1, extra=_NESTEROV),
+    "Nadam": replace(_V1, rows="slots", extra=_NESTEROV),
     "AdamW": replace(_V1, decay=0.01, extra=_OF_ROWS),
     "AdamGS": _V1,
     "LazyAdamGS": replace(_V1, rows="lazy"),
