@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import adampatch
 from adampatch.errors import AdampatchError
 from adampatch.project import interpreter, runtime_module, stock
 from adampatch.runtime import stock_table
 from adampatch.runtime.methods import digest, edited, method_text
 
+ROOT = Path(adampatch.__file__).parents[1]
 TRAIN = "import tensorflow as tf\n\nopt = tf.keras.optimizers.Adam(1e-3)\n"
 
 FORK = """\
@@ -39,9 +42,10 @@ def project(tmp_path):
 
 
 def run(*words, code=0):
-    result = subprocess.run(
-        [sys.executable, "-m", "adampatch", *map(str, words)], capture_output=True, text=True
-    )
+    # from where the package lies, and without a PYTHONPATH that other interpreters would find it by
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    command = [sys.executable, "-m", "adampatch", *map(str, words)]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert result.returncode == code, result.stdout + result.stderr
     return result
 
