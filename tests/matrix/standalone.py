@@ -1,8 +1,8 @@
 """Projects of target programs (`target/`), stock and patched by `apply --standalone`, run by the interpreters
 of the TensorFlow generations. Here is how; what must hold is in `test_standalone_*.py`.
 
-ADAMPATCH_ENVS names the folder of the environments (default .envs in the repository); one that is
-missing is skipped as missing, or fails with ADAMPATCH_ENVS_REQUIRED=1.
+ADAMPATCH_ENVS names the folder of the environments (default: those that `make generations` makes); one
+that is missing is skipped as missing, or fails with ADAMPATCH_ENVS_REQUIRED=1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(__file__).parent / "target"
-ENVIRONMENTS = Path(os.environ.get("ADAMPATCH_ENVS") or ROOT / ".envs")
+ENVIRONMENTS = Path(os.environ.get("ADAMPATCH_ENVS") or ROOT / ".corpus-envs")
 
 _V1 = "eager,function,reference,resource,branch"
 _V2 = "eager,function,resource"
@@ -50,15 +50,15 @@ class Row:
         """Skips, or fails, where there is none."""
         if not self.environment:
             if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("tf_keras") is None:
-                _missing("TensorFlow with tf_keras is not installed beside pytest")
+                missing("TensorFlow with tf_keras is not installed beside pytest")
             return sys.executable
         found = ENVIRONMENTS / self.environment / "bin" / "python"
         if not found.exists():
-            _missing(f"{self.name}: no {found}; ADAMPATCH_ENVS names the folder of the environments")
+            missing(f"{self.name}: no {found}; ADAMPATCH_ENVS names the folder of the environments")
         return str(found)
 
 
-def _missing(why: str) -> None:
+def missing(why: str) -> None:
     if os.environ.get("ADAMPATCH_ENVS_REQUIRED"):
         pytest.fail(f"missing: {why}", pytrace=False)
     pytest.skip(f"missing: {why}")

@@ -39,7 +39,7 @@ accept_unbounded_step = true
 """
 IDLE_RULES = RULES.replace("0.03", "1e30").replace("0.015", "0.0").replace("0.04", "1e30")
 #: Classes whose updates of rows may be not taken apart: these stay as stock has them, unobserved.
-UNSEEN_ROWS = {"contrib-Nadam", "tfa-LazyAdam", "tfa-SWA"}
+UNSEEN_ROWS = {"tfa-SWA"}
 #: In a function these multiply their momentum's running product once per variable (the counter that
 #: should prevent it is a Python number), so that the direction depends on the trace; the rate does not.
 WAYWARD = {f"{name}-Nadam|function" for name in ("tf_keras", "keras2", "experimental")}
