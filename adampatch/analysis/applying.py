@@ -43,14 +43,14 @@ class Applying:
         """The call ``node`` whose callee holds ``value``; None where it cannot be followed."""
         it = self.interpreter
         if isinstance(value, SuperMethod):
-            return it.calls._super_call(node, value.name, frame)
+            return it.calls.super_call(node, value.name, frame)
         how = self._writer(value)
         if how is not None:
-            return it.calls._write_call(node, how, frame)
+            return it.writes.call(node, how, frame)
         if isinstance(value, Partial) and _says_nothing(value.arguments):
             return self.call(value.function, node, frame)
         if isinstance(value, Dotted):
-            return it.calls._framework(value, node, frame)
+            return it.calls.framework(value, node, frame)
         if not _is_function(value):
             return None
         arguments = it.inlining.arguments(node, frame)

@@ -1,4 +1,4 @@
-"""Calls during interpretation: known functions, writes, kernels, and what to inline."""
+"""Calls during interpretation: which is a known function, a write, a kernel, and what to inline."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import gast
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role, StateWrite
-from adampatch.algebra.kernels import OPTIONAL, Kernel, kernel_named
+from adampatch.algebra.kernels import kernel_named
 from adampatch.analysis import catalog
 from adampatch.analysis.applying import captured, is_partial
-from adampatch.analysis.run import Handed, KernelCall, VariableWrite
+from adampatch.analysis.run import Handed
 from adampatch.analysis.symbolic import Symbolic
 from adampatch.analysis.values import (
-    Context,
     Dotted,
     Each,
     Either,
@@ -30,11 +29,11 @@ from adampatch.analysis.values import (
     SuperObject,
     VariableRef,
 )
+from adampatch.analysis.writes import STORAGE
 
 if TYPE_CHECKING:
     from adampatch.analysis.interpreter import Interpreter
 
-_STORAGE = (Ref, VariableRef, Either)
 _READS = frozenset({"value", "read_value", "initialized_value", "numpy", "_ref"})
 _CONDITIONALS = frozenset({"cond", "switch", "smart_cond"})
 
@@ -79,7 +78,7 @@ class Calls:
         if isinstance(callee, gast.Attribute):
             base = it.eval(callee.value, frame)
             if isinstance(base, SuperObject):
-                return self._super_call(node, callee.attr, frame)
+                return self.super_call(node, callee.attr, frame)
             known = self.symbolic.method(base, node, frame)
             if known is not None:
                 return known
@@ -87,15 +86,15 @@ class Calls:
             if stock and callee.attr in catalog.UPDATE_METHODS:
                 it.run_.delegations.append((node, callee.attr))
             if stock and callee.attr in catalog.WRITE_METHODS:
-                return self._write_call(node, catalog.WRITE_METHODS[callee.attr], frame)
-            if isinstance(base, _STORAGE):
+                return it.writes.call(node, catalog.WRITE_METHODS[callee.attr], frame)
+            if isinstance(base, STORAGE):
                 if callee.attr in _READS:
                     return it.as_expr(base)
                 if callee.attr in catalog.WRITE_FUNCTIONS and (node.args or node.keywords):
-                    return self._write_call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
+                    return it.writes.call(node, catalog.WRITE_FUNCTIONS[callee.attr], frame, target=base)
             if isinstance(base, Expr) and callee.attr in _READS:
                 return base
-            if callee.attr == "sparse_read" and isinstance(base, (*_STORAGE, Expr)) and len(node.args) == 1:
+            if callee.attr == "sparse_read" and isinstance(base, (*STORAGE, Expr)) and len(node.args) == 1:
                 operands = [callee.value, node.args[0]]
                 return self._operation("gather", [base, it.eval(node.args[0], frame)], operands, node, frame)
             known = it.tables.method(base, node, frame)
@@ -113,12 +112,12 @@ class Calls:
             return applied
         if isinstance(callee, gast.Name) and isinstance(value, Ref) and self._is_builtin(callee.id, frame):
             return self._builtin(callee.id, node, frame)
-        return self._unknown_call(node, frame)
+        return self.unknown_call(node, frame)
 
     def _is_builtin(self, name: str, frame: Frame) -> bool:
         return name not in self.interpreter.context(frame).names and name not in frame.module.ambiguous
 
-    def _super_call(self, node: Any, method: str, frame: Frame) -> Any:
+    def super_call(self, node: Any, method: str, frame: Frame) -> Any:
         if method in catalog.GRADIENT_CALLS:
             return self.symbolic.gradients(node, frame)
         self.interpreter.run_.delegations.append((node, method))
@@ -143,23 +142,23 @@ class Calls:
         operations = {"abs": ("abs", 1), "pow": ("pow", 2), "max": ("max", 2), "min": ("min", 2)}
         if name in operations and len(args) == operations[name][1] and not node.keywords:
             return self._operation(operations[name][0], args, list(node.args), node, frame)
-        return self._unknown_call(node, frame, zip(nodes, args, strict=True))
+        return self.unknown_call(node, frame, zip(nodes, args, strict=True))
 
     # ----------------------------------------------------------- framework calls
 
-    def _framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
+    def framework(self, value: Dotted, node: Any, frame: Frame) -> Any:
         it = self.interpreter
         path, last = value.paths[0], catalog.function_name(value.paths[0])
         if catalog.RUNTIME in path.split("."):
             return self._patched(last, node, frame)
         if is_partial(value):
             partial = it.applying.partial(node, frame)
-            return self._unknown_call(node, frame) if partial is None else partial
+            return self.unknown_call(node, frame) if partial is None else partial
         if path.split(".")[0] not in catalog.FRAMEWORK_ROOTS:
             return self._elsewhere(value, node, frame)
         kernel = kernel_named(last)
         if kernel is not None:
-            return self._kernel(kernel, node, frame)
+            return it.writes.kernel(kernel, node, frame)
         if last in catalog.TYPE_PREDICATES:
             return it.conditions.predicate(node, [], frame)
         known = self.symbolic.function(path, node, frame)
@@ -168,26 +167,26 @@ class Calls:
         writes = last in catalog.WRITE_FUNCTIONS
         if last == "filter_empty_gradients":
             sequence = it.sequences.call(last, node, frame)
-            return self._unknown_call(node, frame) if sequence is None else sequence
+            return self.unknown_call(node, frame) if sequence is None else sequence
         if writes and any(k.arg is None for k in node.keywords):
-            return self._spread_write(last, node, frame)
-        nodes = self._operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
+            return it.writes.spread(last, node, frame)
+        nodes = self.operands(node, catalog.WRITE_KEYWORDS if writes else catalog.KEYWORDS.get(last, ()))
         if nodes is None:
-            return self._unknown_call(node, frame)
+            return self.unknown_call(node, frame)
         args = [it.eval(a, frame) for a in nodes]
         if last == "IndexedSlices" and args:
             if len(nodes) > 1:
                 it.run_.slices[id(node)] = (nodes[0], nodes[1])
             return Slices(*args[:2])
         if last == "Variable":
-            return self._new_variable(args, node, frame)
+            return self.new_variable(args, node, frame)
         if last == "clip_by_global_norm":
             clipped = it.sequences.clipped(args, node)
             if clipped is not None:
                 return clipped
-        if writes and len(args) >= 2 and isinstance(args[0], _STORAGE):
+        if writes and len(args) >= 2 and isinstance(args[0], STORAGE):
             how = catalog.WRITE_FUNCTIONS[last]
-            return self._write_operands(args[0], how, args[1:], nodes[1:], node, frame)
+            return it.writes.write(args[0], how, args[1:], nodes[1:], node, frame)
         if last in ("group", "no_op"):
             return Const(None)
         if last in _CONDITIONALS and len(args) >= 3:
@@ -203,17 +202,17 @@ class Calls:
             if max(places) < len(args):
                 operands, written = [args[i] for i in places], [nodes[i] for i in places]
                 return self._operation(row[0], operands, written, node, frame, label)
-        return self._unknown_call(node, frame, zip(nodes, args, strict=True))
+        return self.unknown_call(node, frame, zip(nodes, args, strict=True))
 
     def _elsewhere(self, value: Dotted, node: Any, frame: Frame) -> Any:
         """A call of what another module defines: a function of the project is inlined."""
         found = frame.module.elsewhere(value.paths[0]) if len(value.paths) == 1 else None
         if found is None or not isinstance(found[0], gast.FunctionDef) or found[0].decorator_list:
-            return self._unknown_call(node, frame)
+            return self.unknown_call(node, frame)
         inlined = self.interpreter.inlining.call(Function(*found), node, frame)
-        return self._unknown_call(node, frame) if inlined is None else inlined
+        return self.unknown_call(node, frame) if inlined is None else inlined
 
-    def _new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
+    def new_variable(self, args: list[Any], node: Any, frame: Frame) -> Ref:
         """Storage that was not there before; what it is set to first is a write like others."""
         it = self.interpreter
         slot = f"<new:{id(node)}:{it.inlining.path()}>"
@@ -235,7 +234,7 @@ class Calls:
         given = [k for k in node.keywords if k.arg in catalog.VARIANT_KEYWORDS]
         return ", ".join(f"{k.arg}={frame.module.normal_text(k.value)}" for k in given)
 
-    def _operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
+    def operands(self, node: Any, names: tuple[tuple[str, ...], ...]) -> list[Any] | None:
         """The nodes of the operands in the operation's own order; None when that cannot be
         told. ``names``: what each position is called."""
         if any(isinstance(a, gast.Starred) for a in node.args):
@@ -261,7 +260,7 @@ class Calls:
         origin = Origin(node, tuple(nodes), it.context(frame))
         return Op(name, tuple(it.as_expr(a) for a in args), label=label, origin=origin)
 
-    def _unknown_call(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]] = ()) -> Any:
+    def unknown_call(self, node: Any, frame: Frame, known: Iterable[tuple[Any, Any]] = ()) -> Any:
         it = self.interpreter
         args = self._arguments(node, frame, known)
         name = node.func.attr if isinstance(node.func, gast.Attribute) else getattr(node.func, "id", "call")
@@ -326,169 +325,6 @@ class Calls:
         if last == "fused" and len(node.args) == 3:
             return it.eval(node.args[2], frame)
         return it.unknown(node, last)
-
-    # -------------------------------------------------------------------- writes
-
-    def _write_call(self, node: Any, how: str, frame: Frame, target: Any = None) -> Any:
-        """A write by method. ``target``: what ``target.assign(value)`` writes to; None: the
-        first argument, as in ``self.assign(target, value)``."""
-        it = self.interpreter
-        names = catalog.WRITE_KEYWORDS if target is None else catalog.WRITE_KEYWORDS[1:]
-        nodes = self._operands(node, names)
-        if not nodes:
-            return self._untold_write(node, frame)
-        args = [it.eval(a, frame) for a in nodes]
-        if target is None:
-            target, args, nodes = args[0], args[1:], nodes[1:]
-        return self._write_operands(target, how, args, nodes, node, frame)
-
-    def _spread_write(self, name: str, node: Any, frame: Frame) -> Any:
-        """A write whose arguments are in a table: ``ResourceScatterSub(**arguments)``."""
-        it, context = self.interpreter, self.interpreter.context(frame)
-        given = it.tables.spread(node, frame)
-        if given is None or any(isinstance(a, gast.Starred) for a in node.args):
-            return self._untold_write(node, frame)
-        placed = {i: (it.eval(a, frame), a, context) for i, a in enumerate(node.args)}
-        given |= {k.arg: (it.eval(k.value, frame), k.value, context) for k in node.keywords if k.arg}
-        for keyword, handed in given.items():
-            known = (i for i, names in enumerate(catalog.WRITE_KEYWORDS) if keyword in names)
-            position = next(known, None)
-            if position is not None and position not in placed:
-                placed[position] = handed
-            elif keyword not in catalog.SILENT_KEYWORDS:
-                return self._untold_write(node, frame)
-        told = sorted(placed) == list(range(len(placed))) and len(placed) >= 2
-        if not told or not isinstance(placed[0][0], _STORAGE):
-            return self._untold_write(node, frame)
-        values, nodes, contexts = zip(*(placed[i] for i in range(1, len(placed))), strict=True)
-        how = catalog.WRITE_FUNCTIONS[name]
-        return self._write_operands(placed[0][0], how, list(values), list(nodes), node, frame, contexts[-1])
-
-    def _write_operands(
-        self,
-        target: Any,
-        how: str,
-        args: list[Any],
-        nodes: list[Any],
-        node: Any,
-        frame: Frame,
-        context: Context | None = None,
-    ) -> Any:
-        """``args``: the value, or for a scatter (indices, values) or one IndexedSlices. ``context``:
-        that of ``nodes``, if they stand somewhere else than the call."""
-        if not 1 <= len(args) <= (2 if how.startswith("scatter") else 1):
-            return self._untold_write(node, frame)
-        indices = nodes[0] if len(args) == 2 else None
-        where = args[0] if len(args) == 2 else getattr(args[0], "indices", None)
-        return self._write(target, how, args[-1], nodes[-1], node, frame, indices, where, context)
-
-    def _untold_write(self, node: Any, frame: Frame) -> Any:
-        self.interpreter.not_followed(node, "a write whose arguments cannot be told apart")
-        return self._unknown_call(node, frame)
-
-    def _write(
-        self,
-        target: Any,
-        how: str,
-        value: Any,
-        value_node: Any,
-        node: Any,
-        frame: Frame,
-        indices: Any = None,
-        where: Any = None,
-        context: Context | None = None,
-    ) -> Any:
-        """``indices``: the node of the rows that are written, if not all are; ``where``: their value."""
-        it = self.interpreter
-        if isinstance(target, Either):
-            first = self._write(target.first, how, value, value_node, node, frame, indices, where, context)
-            second = self._write(target.second, how, value, value_node, node, frame, indices, where, context)
-            return it.joined(target.condition, first, second)
-        new, old = it.as_expr(value), it.as_expr(target)
-        context = context or it.context(frame)
-        operations = {
-            "add": "add",
-            "sub": "sub",
-            "scatter_add": "scatter",
-            "scatter_sub": "sub",
-            "scatter_set": "scatter",
-        }
-        rows: Expr | None = None
-        if isinstance(target, VariableRef) and how == "scatter_set" and where is not None:
-            rows = Op("gather", (old, it.as_expr(where)))
-        if how in operations and rows is None:
-            new = Op(
-                operations[how], (old, new), origin=Origin(node, (None, value_node), context, fixed=True)
-            )
-        else:
-            # an operand slot for the value, so that a site can be found in it
-            new = Op("identity", (new,), origin=Origin(node, (value_node,), context, fixed=True))
-        if isinstance(target, VariableRef):
-            it.run_.variable_writes.append(
-                VariableWrite(node, how, new, context, it.statements.place(), len(it.run_.log), indices, rows)
-            )
-        elif isinstance(target, Ref):
-            plain = new.args[0] if how == "set" and isinstance(new, Op) else new
-            it.run_.state_writes.append(StateWrite(target.slot, plain))
-        else:
-            return new
-        return self._written(target, frame)
-
-    def _written(self, target: Any, frame: Frame) -> Any:
-        """The result of a write: the storage's new version."""
-        it = self.interpreter
-        name = "var" if isinstance(target, VariableRef) else it.display.get(target.slot, target.text)
-        it.run_.log.append((target.slot, it.statements.place()))
-        it.versions = {**it.versions, target.slot: it.fresh_version()}
-        role = Role.VARIABLE if isinstance(target, VariableRef) else Role.READ
-        version = it.versions[target.slot]
-        # the leaf that later reads find: same structure, named after the storage
-        it.leaf(target.slot, name, role, target if isinstance(target, Ref) else None)
-        return Leaf(f"{name}_t", role, target.slot, version)
-
-    def _kernel(self, kernel: Kernel, node: Any, frame: Frame) -> Any:
-        it = self.interpreter
-        args: dict[str, Any] = {}
-        for name, argument in zip(kernel.parameters, node.args, strict=False):
-            args[name] = it.eval(argument, frame)
-        for keyword in node.keywords:
-            if keyword.arg is not None:
-                args[keyword.arg] = it.eval(keyword.value, frame)
-        args.update((name, handed[0]) for name, handed in (it.tables.spread(node, frame) or {}).items())
-        exprs = {k: it.as_expr(v) for k, v in args.items()}
-        new: Expr | None = None
-        if all(p in exprs for p in kernel.parameters if p not in OPTIONAL):
-            states, update = kernel.expand(exprs)
-            for state, value in states.items():
-                if isinstance(args[state], Ref):
-                    it.run_.state_writes.append(StateWrite(args[state].slot, value))
-            new = Op(
-                "sub",
-                (exprs["var"], update),
-                origin=Origin(node, (None, None), it.context(frame), fixed=True),
-            )
-        if not kernel.adaptive:
-            return self._stepped_by(kernel, args, new, node, frame)
-        it.run_.kernel_calls.append(
-            KernelCall(node, kernel, args, exprs, new, it.context(frame), it.statements.place())
-        )
-        return new if new is not None else it.unknown(node, kernel.name)
-
-    def _stepped_by(
-        self, kernel: Kernel, args: dict[str, Any], new: Expr | None, node: Any, frame: Frame
-    ) -> Any:
-        """A kernel that takes the whole step: a write of the variable that no expression holds."""
-        it = self.interpreter
-        if new is None or not isinstance(args["var"], _STORAGE):
-            return self._untold_write(node, frame)
-        if isinstance(args["var"], VariableRef):
-            it.run_.variable_writes.append(
-                VariableWrite(node, "kernel", new, it.context(frame), it.statements.place(), len(it.run_.log))
-            )
-        for state in kernel.states:
-            if isinstance(args[state], Ref):
-                self._written(args[state], frame)
-        return self._written(args["var"], frame) if not isinstance(args["var"], Either) else new
 
 
 def _slot_name(args: list[Any]) -> str:

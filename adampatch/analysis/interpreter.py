@@ -44,6 +44,7 @@ from adampatch.analysis.values import (
     VariableRef,
     nameless,
 )
+from adampatch.analysis.writes import Writes
 
 
 class Interpreter:
@@ -73,6 +74,7 @@ class Interpreter:
         self.variable = VariableRef()
         self.statements = Statements(self)
         self.calls = Calls(self)
+        self.writes = Writes(self)
         self.conditions = Conditions(self)
         self.inlining = Inlining(self)
         self.applying = Applying(self)

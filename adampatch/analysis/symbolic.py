@@ -52,7 +52,7 @@ class Symbolic:
             return self.gradients(node, frame)
         if last in catalog.BACKEND_STORAGE and path.split(".")[-2] == "backend":
             args = self._arguments(node, frame)
-            return self.calls._new_variable(args if catalog.BACKEND_STORAGE[last] else [], node, frame)
+            return self.calls.new_variable(args if catalog.BACKEND_STORAGE[last] else [], node, frame)
         if last in catalog.AVERAGING_FUNCTIONS:
             return self._averaged(node, frame)
         if last in catalog.SCALING_FUNCTIONS and node.args:
@@ -80,7 +80,7 @@ class Symbolic:
     def _averaged(self, node: Any, frame: Frame) -> Any:
         """A write of ``old * momentum + value * (1 - momentum)``."""
         it = self.interpreter
-        nodes = self.calls._operands(node, catalog.AVERAGING_KEYWORDS)
+        nodes = self.calls.operands(node, catalog.AVERAGING_KEYWORDS)
         if nodes is None:
             return it.unknown(node, "average", self._arguments(node, frame))
         args = [it.eval(n, frame) for n in nodes]
@@ -89,7 +89,7 @@ class Symbolic:
         old, value, momentum = (it.as_expr(a) for a in args[:3])
         rest = Op("sub", (Const(1.0), momentum))
         new = Op("add", (Op("mul", (old, momentum)), Op("mul", (value, rest))))
-        return self.calls._write_operands(args[0], "set", [new], [None], node, frame)
+        return self.interpreter.writes.write(args[0], "set", [new], [None], node, frame)
 
     # --------------------------------------------------------------- constraints
 
@@ -131,4 +131,4 @@ class Symbolic:
             return
         target, new = value.items
         spelled = isinstance(node, gast.Tuple) and len(node.elts) == 2
-        self.calls._write_operands(target, "set", [new], [node.elts[1] if spelled else None], node, frame)
+        self.interpreter.writes.write(target, "set", [new], [node.elts[1] if spelled else None], node, frame)
