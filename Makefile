@@ -13,7 +13,7 @@ CORPUS ?= ../shared/corpus
 CORPUS_ENVS ?= .corpus-envs
 GENERATIONS := tf221 tf215 tf210 tf21 tf115
 # Beside the generations: versions between them whose stock optimizers are written otherwise.
-STOCK_WHEELS := keras==2.6.0 keras==2.9.0 tensorflow-addons==0.13.0 tensorflow-addons==0.16.1
+STOCK_WHEELS := keras==2.2.4 keras==2.3.1 keras==2.6.0 keras==2.9.0 tensorflow-addons==0.13.0 tensorflow-addons==0.16.1
 
 .PHONY: demo test lint format bench matrix standalone corpus stock generations clean
 

@@ -19,6 +19,7 @@ FUNCTIONS: dict[str, tuple[str, int]] = {
     "subtract": ("sub", 2),
     "sub": ("sub", 2),
     "multiply": ("mul", 2),
+    "scalar_mul": ("mul", 2),
     "mul": ("mul", 2),
     "divide": ("div", 2),
     "div": ("div", 2),

@@ -7,6 +7,7 @@ closure cells; nothing is written and no class body is run again. Touches no Ten
 import __future__
 
 import ast
+import functools
 import hashlib
 import inspect
 import linecache
@@ -52,12 +53,41 @@ def digest(text):
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def plain_function(owner, name):
-    """The function `name` in the body of `owner`; raises Unpatchable for one that is wrapped."""
-    live = vars(owner).get(name)
-    if not isinstance(live, types.FunctionType) or hasattr(live, "__wrapped__"):
+def wrapped_function(owner, name):
+    """[the function `name` in the body of `owner`, what it wraps, ...], as `functools.wraps` says;
+    raises Unpatchable for what is no such function."""
+    found = [vars(owner).get(name)]
+    while isinstance(found[-1], types.FunctionType) and hasattr(found[-1], "__wrapped__"):
+        found.append(found[-1].__wrapped__)
+    if not all(isinstance(function, types.FunctionType) for function in found):
         raise refusal(owner, "AP233", "{}.{} is wrapped by a decorator".format(owner.__name__, name))
-    return live
+    return found
+
+
+def _wrapped_again(owner, wrappers, inner):
+    """`inner` in new copies of `wrappers` (outermost first), whose closures held the old one."""
+    for wrapper in reversed(wrappers):
+        held = [c for c in wrapper.__closure__ or () if _contents(c) is wrapper.__wrapped__]
+        if len(held) != 1:
+            raise refusal(
+                owner, "AP233", "{}.{} is wrapped by a decorator".format(owner.__name__, inner.__name__)
+            )
+        closure = tuple(cell(inner) if c is held[0] else c for c in wrapper.__closure__)
+        again = types.FunctionType(
+            wrapper.__code__, wrapper.__globals__, wrapper.__name__, wrapper.__defaults__, closure
+        )
+        again.__kwdefaults__ = wrapper.__kwdefaults__
+        functools.update_wrapper(again, wrapper)
+        again.__wrapped__ = inner
+        inner = again
+    return inner
+
+
+def _contents(found):
+    try:
+        return found.cell_contents
+    except ValueError:  # an empty cell
+        return None
 
 
 def source_of(owner, live):
@@ -83,13 +113,14 @@ def remade(owner, name, key, edits, binding):
     `key` is the digest of the text that the edits were made for. Raises Unpatchable when the
     method is wrapped, has no source, or its source is not what is running.
     """
-    live = plain_function(owner, name)
+    functions = wrapped_function(owner, name)
+    live = functions[-1]
     text = source_of(owner, live)
     if digest(text) != key or not _is_running(owner, live):
         raise refusal(
             owner, "AP234", "the source of {}.{} is not what is running".format(owner.__name__, name)
         )
-    return _function(owner, live, edited(text, edits), binding)
+    return _wrapped_again(owner, functions[:-1], _function(owner, live, edited(text, edits), binding))
 
 
 def _is_running(owner, live):

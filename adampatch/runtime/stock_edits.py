@@ -30,7 +30,7 @@ def of_class(owner):
     for name in UPDATE_METHODS:
         if name not in vars(owner):
             continue
-        live = methods.plain_function(owner, name)
+        live = methods.wrapped_function(owner, name)[-1]
         key = methods.digest(methods.source_of(owner, live))
         if key in stock_table.REFUSED:
             code, _, why = stock_table.REFUSED[key].partition(": ")

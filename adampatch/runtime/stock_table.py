@@ -30,6 +30,12 @@ EDITS = {
         (976, 976, '_adampatch.step(\n        self,\n        p,\n        update='),
         (1022, 1022, '),\n        rate=lambda: lr_t / (backend.sqrt(v_t) + self.epsilon),\n        direction=lambda: m_t,\n        alpha=lambda: lr_t,\n      '),
     ),
+    # keras.optimizers.Nadam.get_updates
+    "1b2bbb2ea4ee4993db0492d4233a601cf158a3330786a9dc6d4936e550baf488": (
+        (1617, 1617, '_adampatch.step(\n            self,\n            p,\n            update='),
+        (1668, 1684, '\n                   '),
+        (1696, 1696, '),\n            rate=lambda: self.learning_rate / (K.sqrt(v_t_prime) + self.epsilon),\n            direction=lambda: m_t_bar,\n            alpha=lambda: self.learning_rate,\n        '),
+    ),
     # tensorflow_core.python.keras.optimizers.Adam.get_updates
     "1b7d411df8918297f45a6828b8062a305876df8439d25b78f6e038bacf0f2382": (
         (1140, 1140, '_adampatch.step(\n        self,\n        p,\n        update='),
@@ -96,6 +102,11 @@ EDITS = {
         (2641, 2641, '_adampatch.step(\n            self,\n            var,\n            update='),
         (2673, 2673, '),\n            rate=lambda: lr_t * (tf.gather(_adampatch.where(sma_t >= sma_threshold, r_t / (1.0 - beta_1_power) / (v_corr_t + epsilon_t), 1.0 / (1.0 - beta_1_power)), indices) if self.rectify else 1.0 / (1.0 - beta_1_power) / tf.gather(v_corr_t + epsilon_t, indices)),\n            direction=lambda: -m_t_indices,\n            decay=lambda: -lr_t * (wd_t * tf.gather(var, indices) if self._has_weight_decay else 0.0),\n            alpha=lambda: lr_t * (1.0 if self.rectify else 1.0 / (1.0 - beta_1_power)),\n            indices=lambda: indices,\n        '),
     ),
+    # keras.optimizers.Nadam.get_updates
+    "35da475ec0e9637d1d9c63e70ececa6f52f41bf8110ee23159fd9077bd0d4af3": (
+        (1495, 1495, '_adampatch.step(\n            self,\n            p,\n            update='),
+        (1548, 1548, '),\n            rate=lambda: self.lr / (K.sqrt(v_t_prime) + self.epsilon),\n            direction=lambda: m_t_bar,\n            alpha=lambda: self.lr,\n        '),
+    ),
     # tensorflow_addons.optimizers.lamb.LAMB._resource_apply_dense
     "3a22e5cd189be2e1b257aff69ed44737296d77fb3268fd49cd4f522ea79739c1": (
         (1395, 1395, '_adampatch.step(\n        self,\n        var,\n        update='),
@@ -145,6 +156,11 @@ EDITS = {
     "4dc1f990065aa0b9fb1d6c567b01cea29f3e328892a64d80d5f3bc8b94540eb5": (
         (1241, 1241, '_adampatch.step(\n            self,\n            var,\n            update='),
         (1250, 1250, ',\n            rate=lambda: -(coefficients["neg_scaled_lr"] / (v_t_slice + coefficients["epsilon"])),\n            direction=lambda: -m_t_slice,\n            alpha=lambda: -coefficients["neg_scaled_lr"],\n            indices=lambda: indices,\n        )'),
+    ),
+    # keras.optimizers.Adamax.get_updates
+    "4f1326a0cd540b2ec3c2864c4abf9445f7abfd1edf6caffdbb99c7363f87df43": (
+        (1023, 1023, '_adampatch.step(\n            self,\n            p,\n            update='),
+        (1055, 1055, '),\n            rate=lambda: lr_t / (u_t + self.epsilon),\n            direction=lambda: m_t,\n            alpha=lambda: lr_t,\n        '),
     ),
     # keras.src.optimizers.adam.Adam.update_step
     "4ffd53248c63093791c2f0dded2ae73eb1ba4ce3422648d71c4a58d658145986": (
@@ -253,6 +269,13 @@ EDITS = {
         (1217, 1217, '_adampatch.step(\n        self,\n        var,\n        update='),
         (1226, 1226, ',\n        rate=lambda: lr / (tf.math.sqrt(v_t_slice) + epsilon_t),\n        direction=lambda: m_t_slice,\n        alpha=lambda: lr,\n        indices=lambda: indices,\n    )'),
     ),
+    # keras.optimizers.Adam.get_updates
+    "79a792ae331f3710682396acbddbc5f0b36b0355a26b2dc5877d4ae14413f69f": (
+        (1435, 1435, '_adampatch.step(\n                self,\n                p,\n                update='),
+        (1478, 1478, '),\n                rate=lambda: lr_t / (K.sqrt(vhat_t) + self.epsilon),\n                direction=lambda: m_t,\n                alpha=lambda: lr_t,\n            '),
+        (1572, 1572, '_adampatch.step(\n                self,\n                p,\n                update='),
+        (1612, 1612, '),\n                rate=lambda: lr_t / (K.sqrt(v_t) + self.epsilon),\n                direction=lambda: m_t,\n                alpha=lambda: lr_t,\n            '),
+    ),
     # tensorflow_core.contrib.opt.python.training.adamax.AdaMaxOptimizer._resource_apply_dense
     "7af5059048e4e7e36e8be5569d8a0f801e4f89c0d424dbe449ca97104ed53021": (
         (159, 159, '_adampatch.fused(self, var, '),
@@ -312,6 +335,11 @@ EDITS = {
         (1443, 1443, '),\n            rate=lambda: alpha / (tf.sqrt(v) + epsilon_hat),\n            direction=lambda: m,\n            alpha=lambda: alpha,\n        '),
         (1797, 1797, '_adampatch.step(\n            self,\n            variable,\n            update='),
         (1837, 1837, ',\n            rate=lambda: alpha / (tf.sqrt(v) + epsilon_hat),\n            direction=lambda: m,\n            alpha=lambda: alpha,\n        )'),
+    ),
+    # keras.optimizers.Adamax.get_updates
+    "a091b1cb0314df9f47de78cadec56343149b0690089ef5027038941e76ac6ab1": (
+        (908, 908, '_adampatch.step(\n            self,\n            p,\n            update='),
+        (940, 940, '),\n            rate=lambda: lr_t / (u_t + self.epsilon),\n            direction=lambda: m_t,\n            alpha=lambda: lr_t,\n        '),
     ),
     # keras.src.optimizers.lamb.Lamb.update_step
     "a0df421845f0846c3ce7975a43b2bda235543f582a711df90547fb1f8c23e194": (
@@ -486,15 +514,24 @@ EDITS = {
         (763, 763, '_adampatch.fused(self, var, '),
         (808, 808, ')'),
     ),
+    # keras.optimizers.Adam.get_updates
+    "fc3e48ec392c6d3a5a2553fca60340432605a0ee0622fe9137b6cda5ddffb7ad": (
+        (1137, 1137, '_adampatch.step(\n                self,\n                p,\n                update='),
+        (1180, 1180, '),\n                rate=lambda: lr_t / (K.sqrt(vhat_t) + self.epsilon),\n                direction=lambda: m_t,\n                alpha=lambda: lr_t,\n            '),
+        (1274, 1274, '_adampatch.step(\n                self,\n                p,\n                update='),
+        (1314, 1314, '),\n                rate=lambda: lr_t / (K.sqrt(v_t) + self.epsilon),\n                direction=lambda: m_t,\n                alpha=lambda: lr_t,\n            '),
+    ),
 }
 
 # Update methods of stock classes in which there is nothing to edit.
 PLAIN = (
     "002357e874411403d9c4de8609e031f5855bbac0c679cffe7ecae46ad2197da3",
+    "016e97071ba8f72cdde190653f2f2427b354af06236ee4375a187f081362068a",
     "027e780e6f7eada8f65dc12b68a4e4d0f1a00df5a9d3ec71e306ec96b5a3fabb",
     "02a4cb331644a331103d187d6f68bbfa5466d6e35c2d49b696eeca48921eeb8c",
     "0400d5515fd39b01a40edda5b1fcff07e9cf612f6d2e2b696ddd47ff412eca79",
     "048b6f7c8da11e79c09e994cf69ca38401434c24a35ae8537df48231f5b11ccf",
+    "04a1573cabb5863ce5d31acec47483bbf49b05e3be8839e658626e860374eac8",
     "07de03829ca62aa819498ded0416d333c44190a9f0ec014ff37e6c61391a9556",
     "08cf03aecb6d19c389171aec5b1e4c1d2c131213a9ee9e31209880ef210b5b0c",
     "0adfd23660a0edafc52e2fac82533fc036fb6b66a4f0fa9f818e42bfe66616e3",
@@ -516,6 +553,7 @@ PLAIN = (
     "23919b8e6e1fefb38a898589259f7a475fce74243b145d2b19b6036f2131a37b",
     "24d8e6279e5988cb5e56986be047933deff44be2a214eebeea1b02efc96e08ac",
     "25c688253e02a591d6e17f0963315c5fb7470b0e661d3eb3b3e8b5b0a75a9f0c",
+    "28d8dabd269276eb30b33d2c7af77c6522ba7ad05aee0ee37449df91d584b58c",
     "2a0e6cb191c36555ca418caa8c792f306859d1dcee94907e086455be971e3168",
     "2aa485ca80a502624e11f84b02f5b4f7db71f6705766df4021d1df304a9e1a10",
     "2c6ce97fefadf51558398622951b5d666809522ec14a4da2cea9c9dab74278d8",
@@ -553,6 +591,7 @@ PLAIN = (
     "541e58c93f11296afd17695ffaa284be9c98c05e2c58f57f679708e244211fcc",
     "543c2a5eeae2613c9556ed470dde57eeb59bd26fae7ee4f51d7e5779c054f59f",
     "5553046529b17bbb73f6ecf64a76983786999e0b31321263aa235a7970b7c9b9",
+    "56cde2ef2ba5cf6871e3c39d68e72a1bdd39847489cd5dcb06903ef235406b55",
     "591d060daab5632e2a06c2e09f1c1acc1a2cb0368533d619e2068f937addca49",
     "5b0b176cb42f1beea78a8d21fe2ad16df57d123dd507595e2f291b80b6830bb1",
     "5cc431d7c03c7474835c9d302cca03c3c3c0417ff080dc94aaf4cad4a32cead6",
@@ -578,6 +617,8 @@ PLAIN = (
     "74fc032c83f1fae7948bba48daff1473a2b3621fc0d59c1a6a1792396a8f457b",
     "757a550c5a102e3c98901df6291fc4165dabd18ee512385266faea5e2aa6b399",
     "7791e15c8f2ce9c924f2aa56365d07e0a481e0022a05ee9bee64f004dcef95ab",
+    "7a004d9511cd61a9679e3a99a41a262c2ddcea1e95d5964d413584796f0698b5",
+    "7a505d5e39cfffa5217d9ef09bb7462b17e38c1722e510be2d466bba468a8cd1",
     "7a98fe441fd176980cab2bf49b502b48fe85bf7d567e3f13580076ae71706ddb",
     "7abb5dc3c90bbf9b11a8ebd3e1f2795be9c47f467eef2fe9ebdcbca0ed9e12c5",
     "7ac248aa2be0e2985cb11c6ca8477b7d77228558123503e92be448f2b84bab62",
@@ -595,6 +636,7 @@ PLAIN = (
     "860a6ab1c24ed094d55ceac48f3a0d7edaf7f2cabe02f96e9f0726fdf842fd5e",
     "8702348a3c66f39caa80e17d55881fb3e5ebeb8d75fbdae5e66614dab812d75b",
     "87dc0be36558f0871c25737353b02d1cf5f949839c6a8f6392119542e370e730",
+    "88b9a550fc3dfba4283125561d8a27bcf804e9d5f910c95fce427593dc49b5ec",
     "8956cb620854a8749b257578752eaa69b2225018a2709a88ef271aa11bcdd42f",
     "897079bdd989ce5a55d3d4c70478a8f2e09adce4c3f38a9c0f6c849c1bd597a6",
     "8a7fda34e3bcbf4d88bf23034bb4b8f6ed1abbef97c511ba6e9be7a14cf65533",
@@ -606,6 +648,7 @@ PLAIN = (
     "952781cca8037753de53f6901eca21fabb4175fa80dadbdefefa99b079652948",
     "96768c5b1856054cf395c8b041318d76f7a2639d1f43bb594ea660ca4ff5c367",
     "9802dc0400bd9b73d8c987421f7110b8dcb2981b69bd1734a9b939e12e7ddff2",
+    "99b78bb373777c62aab688ceafa7347478950f3bf71ef9cf28b7e6459db3ce41",
     "9b8e0a0817bb08381800b6f07a294fa26577a5d3a6dc3fd075864f6654dbcde7",
     "9c5ca7f2647c169181fafe9bf44a1d6ae1a268539b795e993c630defe2144071",
     "9e1d17f03fdb0f5aca7759eae9d96bec4b09627eb7142216dd2e882cca95cbf8",
@@ -614,6 +657,7 @@ PLAIN = (
     "a070bded25a66cc51d7476ccaf03385ba71d7905a0ec836835db21a28c8f081d",
     "a16374c064deb0af27ca7263a7c592b419f72b20db6387876ba56663892944ae",
     "a306691f949645e1a4701d2c8d5739ed7f29e55fcc036d24d328064dc5fd663a",
+    "a4b9d3fddf09daaf67104cfd78f0242f83716b8cd28a008a223e9aa51097986a",
     "a8407b5959ed66bb4d7189a5bf829461931df6990e847cd1dc73153f05a7eb49",
     "a9f0307199024259ccc791c0d82858fb2137d1d9a31540e3842acdba1ca86cb9",
     "aa6d4fedd5613f21283a4e18cacbca723fd3546fce8d26003624700bc1696654",
@@ -624,6 +668,7 @@ PLAIN = (
     "adec73bb05b228020bbd63a62d6182d6e80b3e39056f58b726e985ee340f93d7",
     "ae238775c5922a50bba2adb7affa930762ec6ebb1279dfa90fa19f93e8eebb1e",
     "b0e5f0929da1cb46ea887455677f2a52098473b4d17a8db5f97a1626e8ff2d1b",
+    "b0fc7f00aff0e86b75af2df3786da96dafa7423744df4a4ea8bcc2d4a6661395",
     "b363245eeb2f7cd5e31fe7b30fbab84d231ec3e2044ff0d2a42d730d3341439a",
     "b3b086dae43e0f8f6573d076faf7e67446c9725f3ae69e8bcc24e86e8f5f019b",
     "b4aa18e0052f04e28e44bb6522588ee93fade47d7822641602c302c76a9aba23",
@@ -634,6 +679,7 @@ PLAIN = (
     "ba0e3cc6e1c729c370eda647f7b936d77a9a93a74557277c9b380e08ddd9e34e",
     "bba7edcfb08d10fa2c225d2bd6f2eb7fe538291e6b74ad506fb120200b03282d",
     "bedb463039bb696d7ad416a79d2e438bef75b38851ac5a5f2a9e4721f7e06186",
+    "bf24e748f0ed09f0f034d56ba921d66a199731bcece91a6aa10d7ac606e2f96f",
     "c164c39b7880e1537d8c71f4718ee9c3730c58deea90b950e67ed53b925f721f",
     "c510b99cb0eb8aea092d3ffae2b350f1381eb1693eb1888e301ef801e2cca88d",
     "c6187e3757fbf128d925c2bc9ed54a0666a03e6592699e63c47fce649553e415",
@@ -665,6 +711,7 @@ PLAIN = (
     "ec23ff46f0afbf03eef40c5dcb036d9b6da40ae159d4df1717595ea9981876ee",
     "edb883fb3d91e45f6104fd3faff205dc85c8d8e675b754fd5ba574494b8d32c7",
     "edc8cace712f408fb7cd02c7390b57bcdde4c8358963cf8a90b2075bced4f4f9",
+    "ef8f015e34fd0b8d55fe0873fe168fcfa85968a84a3275fcaebd1a4ad10ff989",
     "f2515c47a6e7855448904e1cbaa05edbedd10848a45f576063d00f8cf15b7858",
     "f3711fe76da46c93a716a33d8b03cd57a65817d859e2ecf0267eef4848164cd3",
     "f7132da824f184ee1cce90e8f9f3d29ff99036970ae34c5be5f452381c397619",

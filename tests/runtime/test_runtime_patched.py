@@ -1,5 +1,6 @@
 """patched(x): classes, instances, names, configs, refusals; and what importing costs."""
 
+import functools
 import subprocess
 import sys
 
@@ -260,3 +261,36 @@ def test_not_strict_patches_every_adam(binding):
     assert binding.patched(made, strict=False) is made and type(made) is ours
     with pytest.raises(ValueError, match="emit"):  # settings are judged all the same
         binding.patched(keras.optimizers.Adam, strict=False, emit="nonsense")
+
+
+def counted(function):
+    """A decorator as Keras 2.2 has on `get_updates`."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        wrapper.calls.append(function.__name__)
+        return function(*args, **kwargs)
+
+    wrapper.calls = []
+    return wrapper
+
+
+class Decorated(keras.optimizers.Adam):
+    @counted
+    def update_step(self, gradient, variable, learning_rate):
+        from keras import ops
+
+        m = self._momentums[self._get_variable_index(variable)]
+        v = self._velocities[self._get_variable_index(variable)]
+        self.assign(m, 0.9 * m + 0.1 * gradient)
+        self.assign(v, 0.999 * v + 0.001 * ops.square(gradient))
+        self.assign_sub(variable, learning_rate * m / (ops.sqrt(v) + 1e-7))
+
+
+def test_a_decorated_method_is_decorated_again(binding):
+    optimizer = binding.patched(Decorated, emit="tensor")(0.1)
+    variable = keras.Variable(np.ones(3, np.float32))
+    optimizer.apply([tf.constant([1.0, 2.0, 3.0])], [variable])
+    assert type(optimizer).update_step.calls == ["update_step"]
+    (rate,) = binding.effective_rates(optimizer).values()
+    assert np.allclose(rate * [1.0, 2.0, 3.0], rate[0])

@@ -32,6 +32,8 @@ NAMESPACES = (
 )
 #: classes that are no optimizers themselves
 _FRAMES = ("Optimizer", "OptimizerV2")
+#: families that can be patched and that nothing here runs -> why
+_NOT_RUN = {"get_updates": "its updates are a graph for K.function to run, which verify does not build"}
 #: (a method that a base has, another one, the family): the first that fits
 _FAMILIES = (
     ("_backend_update_step", "apply_gradients", "keras3"),
@@ -76,7 +78,9 @@ def _unknown(cls):
         try:
             if stock_edits.has_no_update(owner) or stock_edits.of_class(owner) is not None:
                 continue
-            live = [methods.plain_function(owner, n) for n in stock_edits.UPDATE_METHODS if n in vars(owner)]
+            live = [
+                methods.wrapped_function(owner, n)[-1] for n in stock_edits.UPDATE_METHODS if n in vars(owner)
+            ]
             digests = [methods.digest(methods.source_of(owner, function)) for function in live]
             file = inspect.getsourcefile(owner)
         except (TypeError, ValueError, OSError):  # it has no source, or is refused
@@ -115,7 +119,7 @@ def discover(patched):
             if family is None:
                 continue
             seen.add(cls)
-            reason = None
+            reason = _NOT_RUN.get(family)
             try:
                 patched(cls)
             except ValueError as error:
