@@ -29,6 +29,9 @@ NAMED = {
     "tf221": ("tensorflow.python.keras.optimizer_v1.Adamax",),
 }
 
+#: stock itself does not run in eager code
+GRAPHS_ALONE = {"tensorflow.contrib.opt.AdaMaxOptimizer"}
+
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_optimizer_is_green_or_named(name):
@@ -38,11 +41,12 @@ def test_every_optimizer_is_green_or_named(name):
     words = ["-m", "adampatch", "verify", "--quick", "--python", str(python), "--format", "json"]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
     document = json.loads(done.stdout)
-    unable = {item["what"] for item in document["not_verified"] if item["reason"].startswith("stock itself")}
+    green = ("PASS_BITWISE", "PASS_BOUND")
     failed = [
         row
         for row in document["cases"]
-        if row["verdict"] not in ("PASS_BITWISE", "PASS_BOUND") and row["id"] not in unable
+        if row["verdict"] not in green
+        and not (row["verdict"] == "NOT_RUN" and row["optimizer"] in GRAPHS_ALONE)
     ]
     assert done.returncode == 0 and not failed, (failed, done.stderr)
     said = {item["what"]: item["reason"] for item in document["not_verified"]}
