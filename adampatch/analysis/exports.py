@@ -3,7 +3,6 @@ and the names of optimizers as strings."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -12,7 +11,6 @@ from typing import Any
 from adampatch.analysis import catalog
 from adampatch.analysis.module import Module, canonical, imported_paths
 
-_STRINGS = re.compile(r"""["']({})["']""".format("|".join(catalog.STOCK_STRINGS)), re.IGNORECASE)
 #: how many modules a name is followed through
 _MAX_STEPS = 8
 
@@ -29,7 +27,7 @@ class Exports:
         self._said: dict[str, tuple[str, ...]] = {}
         for module in modules:
             self.connect(module)
-            self._said[module.path] = _said(module)
+            self._said[module.path] = tuple(map(catalog.STOCK_STRINGS.__getitem__, module.outline.strings))
             self._files[_parts(module.path)] = module
             for name in dotted_names(module.path, module.package):
                 self._modules.setdefault(name, []).append(module)
@@ -147,11 +145,6 @@ def modules_imported(module: Module) -> set[str]:
     """The dotted paths that a module's import statements say, of modules and of what is in them."""
     said = (*module.outline.imports, *module.outline.inner)
     return {path for statement in said for path in imported_paths(statement, module.package)}
-
-
-def _said(module: Module) -> tuple[str, ...]:
-    found = {text.lower() for text in _STRINGS.findall(module.text)}
-    return tuple(path for text, path in catalog.STOCK_STRINGS.items() if text in found)
 
 
 def _prefixes(path: str) -> list[str]:

@@ -17,7 +17,14 @@ from typing import Any
 
 import gast
 
-from adampatch.analysis.outline import Definitions, Import, Outline, definitions, outline
+from adampatch.analysis.outline import (
+    BLOCK_FIELDS,
+    Definitions,
+    Import,
+    Outline,
+    definitions,
+    outline,
+)
 
 #: trees that are deeper are made at once, where it can be said that this fails: they may not recurse
 #: from wherever they happen to be asked for
@@ -65,7 +72,7 @@ class Syntax:
         if known is None:
             with _parsing():
                 self._tree = ast.parse(text)
-                known = outline(self._tree)
+                known = outline(self._tree, text)
         self.outline = known
         if known.depth > _DEEP:
             _ = self.tree  # raises here if at all
@@ -92,7 +99,13 @@ class Syntax:
     @functools.cached_property
     def _nodes(self) -> list[Any]:
         kept = (gast.FunctionDef, gast.ClassDef, gast.Global)
-        return [node for node in gast.walk(self.tree) if isinstance(node, kept)]
+        found: list[Any] = []
+        level = [self.tree]
+        while level:  # these are statements, and stand in no expression
+            found += [node for node in level if isinstance(node, kept)]
+            below = (getattr(node, name, None) for node in level for name in BLOCK_FIELDS[type(node)])
+            level = [node for block in below if isinstance(block, list) for node in block]
+        return found
 
 
 @dataclass

@@ -16,7 +16,7 @@ import gast
 from adampatch.analysis import catalog
 from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module, canonical, import_bindings, imported_paths
-from adampatch.analysis.outline import GETTER_PARTS, STOCK_NAMES
+from adampatch.analysis.outline import GETTER_PARTS, NODE_FIELDS, STOCK_NAMES
 
 _SCOPES = (gast.FunctionDef, gast.AsyncFunctionDef, gast.Lambda, gast.ClassDef, gast.Module)
 #: what binds a name that it holds as text
@@ -111,7 +111,8 @@ class Syntax:
         while todo:
             node = todo.pop()
             self._sort(node)
-            for name, value in gast.iter_fields(node):
+            for name in NODE_FIELDS[type(node)]:
+                value = getattr(node, name, None)
                 for child in value if isinstance(value, list) else (value,):
                     if isinstance(child, gast.AST):
                         self.parents[child] = (node, name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,20 @@ CASES = frozenset({"lower", "upper", "strip", "title", "capitalize", "casefold"}
 #: functions with more parameters are not tried as updates
 MAX_PARAMETERS = 8
 
+#: a file without any of these, in any case, makes no stock optimizer ("lamb" is in every lambda)
+_WORDS = ("optimizers", *sorted({name.lower() for name in STOCK_NAMES} - {"lamb"}))
+_LAMB = re.compile("lamb(?!da)")
+_STRINGS = re.compile(r"""["']({})["']""".format("|".join(catalog.STOCK_STRINGS)), re.IGNORECASE)
 #: what may be, or be given, the name of an optimizer
 _NAMING = (ast.Name, ast.Attribute, ast.Subscript, ast.Dict, ast.IfExp, ast.BoolOp)
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_BLOCKS = ("body", "handlers", "orelse", "finalbody", "cases")
+_PLAIN_FIELDS = frozenset(
+    {
+        *("ctx", "op", "ops", "id", "attr", "asname", "module", "level", "kind"),
+        *("type_comment", "type_ignores"),
+    }
+)
 Chain = tuple[str, ...]
 
 
@@ -55,10 +67,14 @@ class Outline:
 
     Which uses there may be: ``uses``: for all that a file can say; ``getters``: if one of these names
     is a function of Keras that makes an optimizer; ``containers``: if one is a module of them.
-    ``called``: imported names that are called. ``depth``: how deep the tree is.
+    ``called``: imported names that are called. ``says_optimizer``: the text has a word without which
+    nothing makes one; ``strings``: the names of stock optimizers that stand in quotes in it, lower
+    case. ``depth``: how deep the tree is.
     """
 
     depth: int
+    says_optimizer: bool
+    strings: tuple[str, ...]
     imports: tuple[Import, ...]
     inner: tuple[Import, ...]
     functions: tuple[str, ...]
@@ -166,8 +182,10 @@ def _bound_names(node: Any, kind: str) -> Iterator[str]:
 # --------------------------------------------------------------------------- the walk
 
 
-def outline(tree: ast.Module) -> Outline:
-    """The outline of a file by its tree."""
+def outline(tree: ast.Module, text: str) -> Outline:
+    """The outline of a file by its tree and its text."""
+    lower = text.lower()
+    quoted = {found.lower() for found in _STRINGS.findall(text)}
     nodes, depth = _by_type(tree)
     found = definitions(tree.body, (name for node in nodes.get(ast.Global, ()) for name in node.names))
     top = {id(node) for node in found.imports}
@@ -177,6 +195,8 @@ def outline(tree: ast.Module) -> Outline:
     getters, containers = interest.by_name()
     return Outline(
         depth=depth,
+        says_optimizer=any(word in lower for word in _WORDS) or _LAMB.search(lower) is not None,
+        strings=tuple(string for string in catalog.STOCK_STRINGS if string in quoted),
         imports=tuple(map(_import, found.imports)),
         inner=tuple(inner),
         functions=tuple(found.functions),
@@ -205,7 +225,7 @@ def _by_type(tree: ast.AST) -> tuple[dict[type, list[Any]], int]:
         level = []
         for kind, nodes in by_type.items():
             found.setdefault(kind, []).extend(nodes)
-            for name in _children(kind):
+            for name in NODE_FIELDS[kind]:
                 for node in nodes:
                     value = getattr(node, name, None)
                     if isinstance(value, list):
@@ -215,25 +235,23 @@ def _by_type(tree: ast.AST) -> tuple[dict[type, list[Any]], int]:
     return found, depth
 
 
-@functools.cache
-def _children(kind: type) -> tuple[str, ...]:
-    """The fields of a type of nodes that may hold nodes that are looked at."""
-    plain = (
-        "ctx",
-        "op",
-        "ops",
-        "id",
-        "attr",
-        "asname",
-        "module",
-        "level",
-        "kind",
-        "type_comment",
-        "type_ignores",
-    )
-    if kind is ast.Constant:
-        return ()
-    return tuple(name for name in getattr(kind, "_fields", ()) if name not in plain)
+class _Fields(dict[Any, tuple[str, ...]]):
+    """The fields of a type of nodes, of ``ast`` or of gast, looked up once."""
+
+    def __init__(self, wanted: Callable[[str], bool]) -> None:
+        super().__init__()
+        self._wanted = wanted
+
+    def __missing__(self, kind: Any) -> tuple[str, ...]:
+        fields = () if kind.__name__ == "Constant" else kind._fields
+        self[kind] = tuple(name for name in fields if self._wanted(name))
+        return self[kind]
+
+
+#: the fields that may hold nodes that anybody looks at
+NODE_FIELDS = _Fields(lambda name: name not in _PLAIN_FIELDS)
+#: the fields that hold statements, or what these are in
+BLOCK_FIELDS = _Fields(lambda name: name in _BLOCKS)
 
 
 def _import(node: Any) -> Import:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +13,8 @@ from adampatch.analysis.exports import Exports
 from adampatch.analysis.identifiers import Identifiers, held
 from adampatch.analysis.module import Module, is_patched, unwrapped
 from adampatch.analysis.names import Syntax, constant_text, last_part
-from adampatch.analysis.outline import STOCK_NAMES
 from adampatch.analysis.references import References
 from adampatch.analysis.sites import reason_text
-
-#: a file without any of these, in any case, makes no stock optimizer ("lamb" is in every lambda)
-_WORDS = re.compile(
-    "optimizers|lamb(?!da)|" + "|".join(sorted(STOCK_NAMES - {"Lamb", "LAMB"})), re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -54,9 +47,9 @@ def uses(module: Module, exports: Exports | None = None) -> list[Use]:
 
 def may_use(module: Module, exports: Exports) -> bool:
     """Whether a module says a word without which nothing makes a stock optimizer."""
-    if _WORDS.search(module.text):
-        return True
-    return ".compile(" in module.text and bool(exports.said_outside(module))
+    return module.outline.says_optimizer or (
+        ".compile(" in module.text and bool(exports.said_outside(module))
+    )
 
 
 class _Uses:

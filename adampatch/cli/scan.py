@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -39,7 +40,9 @@ def command(
     from adampatch.project.cache import cache_directory
     from adampatch.project.scan import as_document, scan
 
+    gc.disable()  # trees are freed by their counts, and the process ends before the rest matters
     result = scan(paths, exclude, adaptive=adaptive, cache=None if no_cache else cache_directory())
+    gc.freeze()  # else all of it would be gone through once more at exit
     document: dict[str, Any] = as_document(result)
     if style == "json":
         options.print_json(document)

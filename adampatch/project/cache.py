@@ -125,7 +125,7 @@ def _outline(plain: list[Any]) -> Outline:
     for name in ("imports", "inner"):
         values[name] = tuple(Import(module, level, _pairs(names)) for module, level, names in values[name])
     values["every_class"] = tuple(ClassOutline(n, _pairs(bases), u) for n, bases, u in values["every_class"])
-    for name in ("functions", "classes", "alternatives", "ambiguous", "called"):
+    for name in ("strings", "functions", "classes", "alternatives", "ambiguous", "called"):
         values[name] = tuple(values[name])
     for name in ("getters", "containers"):
         values[name] = _pairs(values[name])
