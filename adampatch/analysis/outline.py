@@ -385,19 +385,42 @@ class _Interest:
 
     def classes(self) -> Iterator[ClassOutline]:
         """All classes."""
-        writes = any(_written(call) for call in self._calls)
-        several = any(_gives_several(node) for node in self._nodes.get(ast.Return, ()))
-        kernels = {id(call) for call in self._calls if _calls_kernel(call)}
+        kernels = [call for call in self._calls if _calls_kernel(call)]
         for node in self._nodes.get(ast.ClassDef, ()):
             chains = [_chain(base) for base in node.bases if not isinstance(base, ast.Subscript)]
             methods = [m for m in node.body if isinstance(m, ast.FunctionDef)]
             updates = (
                 None in chains
-                or any(m.name in catalog.UPDATE_METHODS for m in methods)
-                or ((writes or several) and any(map(_may_step, methods)))
-                or (bool(kernels) and any(id(n) in kernels for n in ast.walk(node)))
+                or any(m.name in catalog.UPDATE_METHODS or self._may_step(m) for m in methods)
+                or any(_on_lines_of(node, call) for call in kernels)
             )
             yield ClassOutline(node.name, tuple(chain for chain in chains if chain is not None), updates)
+
+    def _may_step(self, method: ast.FunctionDef) -> bool:
+        """Whether a method may be an update that no framework calls, or hold one as a function."""
+        names = {a.arg for a in (*method.args.posonlyargs, *method.args.args) if a.arg != "self"}
+        writes = self._writes if 2 <= len(names) <= MAX_PARAMETERS else []
+        if any(names & written and _on_lines_of(method, call) for call, written in writes):
+            return True
+        several = [node for node in self._several if _on_lines_of(method, node)]
+        return bool(several) and any(
+            function is not method and _on_lines_of(method, function)
+            for function in self._nodes.get(ast.FunctionDef, ())
+        )
+
+    @functools.cached_property
+    def _writes(self) -> list[tuple[ast.Call, set[str]]]:
+        """The calls that may write to a name, and the names."""
+        return [(call, set(names)) for call in self._calls if (names := _written(call))]
+
+    @functools.cached_property
+    def _several(self) -> list[Any]:
+        """The statements that return several things."""
+        return [node for node in self._nodes.get(ast.Return, ()) if _gives_several(node)]
+
+
+def _on_lines_of(around: Any, node: Any) -> bool:
+    return bool(around.lineno <= node.lineno <= around.end_lineno)
 
 
 def _close(known: set[str], named: Any) -> None:
@@ -439,9 +462,9 @@ def _is_kernel(name: str) -> bool:
     return kernel_named(name) is not None
 
 
-def _written(node: Any) -> list[str]:
+def _written(node: ast.Call) -> list[str]:
     """The names that a call may write to: ``name.assign(x)``, ``tf.assign(name, x)``."""
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+    if not isinstance(node.func, ast.Attribute):
         return []
     if node.func.attr not in catalog.WRITE_FUNCTIONS:
         return []
@@ -450,16 +473,3 @@ def _written(node: Any) -> list[str]:
 
 def _gives_several(node: Any) -> bool:
     return isinstance(node, ast.Return) and isinstance(node.value, ast.Tuple) and len(node.value.elts) > 2
-
-
-def _may_step(method: ast.FunctionDef) -> bool:
-    """Whether a method may be an update that no framework calls, or hold one as a function."""
-    names = [a.arg for a in (*method.args.posonlyargs, *method.args.args) if a.arg != "self"]
-    few = 2 <= len(names) <= MAX_PARAMETERS
-    for node in ast.walk(method):
-        if few and set(_written(node)) & set(names):
-            return True
-        inner = ast.walk(node) if isinstance(node, ast.FunctionDef) and node is not method else ()
-        if any(map(_gives_several, inner)):
-            return True
-    return False
