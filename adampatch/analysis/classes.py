@@ -54,17 +54,17 @@ class Hierarchy:
         self.disputed = frozenset(disputed)
         #: (class node, adaptive) -> its report, for its subclasses
         self.known: dict[tuple[int, bool], ClassReport | None] = {}
-        self._by_path: dict[str, list[tuple[Module, Any]]] = {}
+        self._by_path: dict[str, list[Module]] = {}
         for module in self.modules:
-            for name, node in module.classes.items():
-                self._by_path.setdefault(name, []).append((module, node))
+            for name in module.outline.classes:
+                self._by_path.setdefault(name, []).append(module)
 
     def resolve(self, module: Module, base: Any, steps: int = _MAX_BASES) -> list[Resolved]:
         """(dotted path or text, the project's class if it is one) of a base expression, for each of
         the ways that are chosen between when the module is imported."""
         base = unwrapped(base)
         name = base.id if isinstance(base, gast.Name) else None
-        if name in module.classes and name not in module.ambiguous:
+        if name is not None and name in module.outline.classes and name not in module.ambiguous:
             return [(name, (module, module.classes[name]))]
         values = module.values(name) if name is not None else _arms(base)
         if values and steps:
@@ -94,8 +94,9 @@ class Hierarchy:
         values = self.exports.values(path, module) if steps else []
         if values:
             return [r for value, there in values for r in self.resolve(there, value, steps - 1)]
-        candidates = self._by_path.get(path.rsplit(".", 1)[-1], [])
-        return [(path, candidates[0] if len(candidates) == 1 else None)]
+        name = path.rsplit(".", 1)[-1]
+        candidates = self._by_path.get(name, [])
+        return [(path, (candidates[0], candidates[0].classes[name]) if len(candidates) == 1 else None)]
 
     def bases(self, module: Module, node: Any) -> list[tuple[str, tuple[Module, Any] | None, Any]]:
         return [(*found, base) for base in node.bases for found in self.resolve(module, base)]
@@ -139,7 +140,7 @@ def reports(module: Module, hierarchy: Hierarchy, *, adaptive: bool = False) -> 
     too."""
     found = []
     hierarchy.exports.connect(module)
-    for node in all_classes(module.tree):
+    for node in all_classes(module):
         report = _report(module.within(node), node, hierarchy, adaptive)
         if report is not None:
             found.append(report)
@@ -154,9 +155,9 @@ def disputed(found: Iterable[ClassReport]) -> frozenset[int]:
     )
 
 
-def all_classes(tree: Any) -> list[Any]:
+def all_classes(module: Module) -> list[Any]:
     """Every class definition, nested ones too, in source order."""
-    return sorted((n for n in gast.walk(tree) if isinstance(n, gast.ClassDef)), key=lambda n: n.lineno)
+    return sorted(module.syntax.inside(gast.ClassDef), key=lambda n: n.lineno)
 
 
 def own_methods(node: Any) -> dict[str, Any]:

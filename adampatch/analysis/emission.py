@@ -85,7 +85,7 @@ class Emitter:
         here = self.context.module
         with _followed(node):
             module = Module.parse(text + "\n", here.path, here.package)
-        for table in ("imports", "behind", "functions", "classes", "assigned", "ambiguous", "elsewhere"):
+        for table in ("behind", "defining", "ambiguous", "elsewhere"):
             setattr(module, table, getattr(here, table))
         module.imports = {**here.imports, catalog.RUNTIME: (catalog.RUNTIME,)}
         interpreter = Interpreter(methods, self.run.written)
@@ -329,7 +329,7 @@ class Emitter:
     def _means_the_same(self, name: str, then: Context) -> bool:
         """Whether a global name of the file of ``then`` is that of the site's file."""
         here, there = self.context.module, then.module
-        if here.tree is there.tree:
+        if here.syntax is there.syntax:
             return True
         if name in here.ambiguous or name in there.ambiguous or name not in {*here.bound(), *there.bound()}:
             return hasattr(builtins, name)

@@ -3,18 +3,14 @@ and the names of optimizers as strings."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-import gast
-
 from adampatch.analysis import catalog
 from adampatch.analysis.module import Module, canonical, imported_paths
 
-_STRINGS = re.compile(r"""["']({})["']""".format("|".join(catalog.STOCK_STRINGS)), re.IGNORECASE)
 #: how many modules a name is followed through
 _MAX_STEPS = 8
 
@@ -31,7 +27,7 @@ class Exports:
         self._said: dict[str, tuple[str, ...]] = {}
         for module in modules:
             self.connect(module)
-            self._said[module.path] = _said(module)
+            self._said[module.path] = tuple(map(catalog.STOCK_STRINGS.__getitem__, module.outline.strings))
             self._files[_parts(module.path)] = module
             for name in dotted_names(module.path, module.package):
                 self._modules.setdefault(name, []).append(module)
@@ -75,8 +71,8 @@ class Exports:
                 continue
             name, _, rest = path[len(head) + 1 :].partition(".")
             found = module.imports.get(name)
-            if not found and assigned and name in module.assigned:
-                found = module.dotted(module.assigned[name])
+            if not found and assigned and (chain := module.outline.assigned.get(name)):
+                found = module.meant(chain)
                 found = () if any(p in catalog.STOCK_OPTIMIZERS for p in found) else found
             if not found or not steps:
                 return (path,)
@@ -88,13 +84,23 @@ class Exports:
     def definition(self, path: str, asking: Module) -> tuple[Any, Module] | None:
         """The function or class that a dotted path stands for and its module, if it is the project's."""
         for name, module in self._named(path, asking):
-            node = module.functions.get(name) or module.classes.get(name)
-            if node is not None and name not in module.ambiguous:
-                return node, module
+            outline = module.outline
+            if name in module.ambiguous or name not in {*outline.functions, *outline.classes}:
+                continue
+            return module.functions.get(name) or module.classes[name], module
         return None
+
+    def has_values(self, path: str, asking: Module) -> bool:
+        """Whether a dotted path of the project is what some assignment binds."""
+        return any(
+            name in module.outline.assigned or name in module.outline.alternatives
+            for name, module in self._named(path, asking)
+        )
 
     def values(self, path: str, asking: Module) -> list[tuple[Any, Module]]:
         """What a dotted path of the project is assigned, on each of the ways there are."""
+        if not self.has_values(path, asking):
+            return []
         return [
             (value, module) for name, module in self._named(path, asking) for value in module.values(name)
         ]
@@ -137,22 +143,8 @@ def _parts(file: str) -> tuple[str, ...]:
 
 def modules_imported(module: Module) -> set[str]:
     """The dotted paths that a module's import statements say, of modules and of what is in them."""
-    return {path for node in _imports(module.tree) for path in imported_paths(node, module.package)}
-
-
-def _imports(node: Any) -> Iterator[Any]:
-    """The import statements of a module, those in functions too; expressions are not looked into."""
-    for field in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for inner in getattr(node, field, None) or ():
-            if isinstance(inner, (gast.Import, gast.ImportFrom)):
-                yield inner
-            else:
-                yield from _imports(inner)
-
-
-def _said(module: Module) -> tuple[str, ...]:
-    found = {text.lower() for text in _STRINGS.findall(module.text)}
-    return tuple(path for text, path in catalog.STOCK_STRINGS.items() if text in found)
+    said = (*module.outline.imports, *module.outline.inner)
+    return {path for statement in said for path in imported_paths(statement, module.package)}
 
 
 def _prefixes(path: str) -> list[str]:

@@ -13,10 +13,8 @@ import gast
 from adampatch.analysis import catalog
 from adampatch.analysis.module import unwrapped
 from adampatch.analysis.names import Names, constant_text, last_part
+from adampatch.analysis.outline import CASES, FALLBACKS
 
-#: calls that give one of their arguments back when there is nothing better
-_FALLBACKS = frozenset({"get", "getenv", "getattr", "pop", "setdefault"})
-_CASES = frozenset({"lower", "upper", "strip", "title", "capitalize", "casefold"})
 #: where a string is asked about, documents, or is a key
 _NO_VALUES = (gast.Compare, gast.Expr, gast.MatchValue, gast.FormattedValue, gast.JoinedStr)
 
@@ -89,9 +87,9 @@ class Identifiers:
 
     def _of_call(self, node: Any, seen: frozenset[Any]) -> Identifier:
         called = last_part(node.func)
-        if called in _CASES and isinstance(node.func, gast.Attribute):
+        if called in CASES and isinstance(node.func, gast.Attribute):
             return self.identify(node.func.value, seen)
-        if called in _FALLBACKS:
+        if called in FALLBACKS:
             return _union([_ANYTHING, *(self.identify(fallback, seen) for fallback in node.args[1:])])
         return _OTHER  # it makes an instance
 

@@ -5,16 +5,30 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import functools
 import gc
 import io
 import itertools
 import tokenize
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import gast
+
+from adampatch.analysis.outline import (
+    BLOCK_FIELDS,
+    Definitions,
+    Import,
+    Outline,
+    definitions,
+    outline,
+)
+
+#: trees that are deeper are made at once, where it can be said that this fails: they may not recurse
+#: from wherever they happen to be asked for
+_DEEP = 40
 
 
 def syntax_tree(text: str) -> ast.Module:
@@ -26,111 +40,150 @@ def syntax_tree(text: str) -> ast.Module:
 @contextlib.contextmanager
 def _parsing() -> Iterator[None]:
     """Every way in which parsing fails is a SyntaxError, and a user's invalid escapes warn nobody."""
-    collecting = gc.isenabled()
-    gc.disable()  # it goes through all the nodes again and again, and finds none to free
     try:
-        with warnings.catch_warnings():
+        with collecting_paused(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     except ValueError as error:
         raise SyntaxError(str(error)) from error
     except (RecursionError, MemoryError) as error:
         raise SyntaxError("the code is nested too deeply to be followed") from error
+
+
+@contextlib.contextmanager
+def collecting_paused() -> Iterator[None]:
+    """No garbage collection: it goes through all the nodes again and again, and finds none to free."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()
 
 
+class Syntax:
+    """The trees of one text, made when they are asked for: most files of a project are known well enough
+    by their outline. Shared by the views of a module, so that a node is one object."""
+
+    def __init__(self, text: str, known: Outline | None = None) -> None:
+        self._text = text
+        self._tree: ast.Module | None = None
+        if known is None:
+            with _parsing():
+                self._tree = ast.parse(text)
+                known = outline(self._tree, text)
+        self.outline = known
+        if known.depth > _DEEP:
+            _ = self.tree  # raises here if at all
+        elif not known.promising:
+            self._tree = None
+
+    @functools.cached_property
+    def tree(self) -> Any:
+        """The gast tree. Raises SyntaxError for over-nested code."""
+        known, self._tree = self._tree, None
+        with _parsing():
+            return gast.ast_to_gast(known or ast.parse(self._text))
+
+    @functools.cached_property
+    def definitions(self) -> Definitions:
+        """The top-level definitions, as nodes of the gast tree."""
+        names = (name for node in self.inside(gast.Global) for name in node.names)
+        return definitions(self.tree.body, names)
+
+    def inside(self, *kinds: type) -> list[Any]:
+        """All nodes of some kinds, in the order of a walk."""
+        return [node for node in self._nodes if isinstance(node, kinds)]
+
+    @functools.cached_property
+    def _nodes(self) -> list[Any]:
+        kept = (gast.FunctionDef, gast.ClassDef, gast.Global)
+        found: list[Any] = []
+        level = [self.tree]
+        while level:  # these are statements, and stand in no expression
+            found += [node for node in level if isinstance(node, kept)]
+            below = (getattr(node, name, None) for node in level for name in BLOCK_FIELDS[type(node)])
+            level = [node for block in below if isinstance(block, list) for node in block]
+        return found
+
+
 @dataclass
 class Module:
-    """A file as analysis sees it. ``tree`` is a gast tree; ``imports`` maps each name that
-    the module binds by import to the dotted paths it may stand for (several when the import
-    is in branches); ``package`` is the dotted package for relative imports ('' if none)."""
+    """A file as analysis sees it. ``imports`` maps each name that the module binds by import to the
+    dotted paths it may stand for (several when the import is in branches); ``package`` is the
+    dotted package for relative imports ('' if none)."""
 
     path: str
     text: str
-    tree: Any
+    syntax: Syntax = field(repr=False)
     package: str = ""
     imports: dict[str, tuple[str, ...]] = field(default_factory=dict)
     #: imported names that come from a framework through other modules of the project -> its paths
     behind: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    functions: dict[str, Any] = field(default_factory=dict)
-    classes: dict[str, Any] = field(default_factory=dict)
-    assigned: dict[str, Any] = field(default_factory=dict)
     ambiguous: set[str] = field(default_factory=set)
-    #: ambiguous names that nothing but assignments bind -> what each of these assigns
-    alternatives: dict[str, list[Any]] = field(default_factory=dict)
+    #: whose definitions its names stand for: its own, unless it is a text that stands in another module
+    defining: Syntax = field(init=False, repr=False)
     #: what a dotted path is in the project's other modules: a definition and its module
     elsewhere: Callable[[str], tuple[Any, Module] | None] = field(default=lambda path: None, repr=False)
 
     @classmethod
-    def parse(cls, text: str, path: str = "<string>", package: str = "") -> Module:
-        """Raises SyntaxError (also for NUL bytes and over-nested code)."""
-        with _parsing():
-            tree = gast.ast_to_gast(ast.parse(text))
-        module = cls(path, text, tree, package)
-        module._collect(tree.body)
+    def parse(
+        cls, text: str, path: str = "<string>", package: str = "", known: Outline | None = None
+    ) -> Module:
+        """Raises SyntaxError (also for NUL bytes and over-nested code). ``known``: the outline of the
+        very same text."""
+        module = cls(path, text, Syntax(text, known), package)
+        outlined = module.outline
+        module.ambiguous.update(outlined.ambiguous)
+        for node in outlined.imports:
+            for name, target in import_bindings(node, package):
+                targets = module.imports.get(name, ())
+                if name not in module.ambiguous and target not in targets:
+                    module.imports[name] = (*targets, target)
         return module
 
     def __post_init__(self) -> None:
-        # newline="" splits where Python's tokenizer does: not at form feeds or U+2028
-        self._lines = list(io.StringIO(self.text, newline=""))
-        self._bytes = [line.encode("utf-8") for line in self._lines]
-        self._starts = [0, *itertools.accumulate(len(line) for line in self._lines)]
+        self.defining = self.syntax
+
+    @property
+    def outline(self) -> Outline:
+        return self.syntax.outline
+
+    @property
+    def tree(self) -> Any:
+        """The gast tree."""
+        return self.syntax.tree
 
     # ------------------------------------------------------------- definitions
 
-    def _collect(self, body: list[Any]) -> None:
-        """Top-level definitions. A name that is bound in more than one way (a class defined
-        twice, a flag set twice or through ``global``) is none of them: nothing is known of it.
-        """
-        bound: dict[str, int] = {}
-        values: dict[str, list[Any]] = {}
-        for node in _top_level(body):
-            if isinstance(node, (gast.Import, gast.ImportFrom)):
-                for name, target in import_bindings(node, self.package):
-                    known = self.imports.get(name, ())
-                    if target not in known:
-                        self.imports[name] = (*known, target)
-                    bound.setdefault(name, 0)
-                continue
-            if isinstance(node, gast.FunctionDef):
-                self.functions[node.name] = node
-            elif isinstance(node, gast.ClassDef):
-                self.classes[node.name] = node
-            elif (
-                isinstance(node, gast.Assign)
-                and len(node.targets) == 1
-                and isinstance(node.targets[0], gast.Name)
-            ):
-                self.assigned[node.targets[0].id] = node.value
-                values.setdefault(node.targets[0].id, []).append(node.value)
-            for name in _bound_names(node):
-                bound[name] = bound.get(name, 0) + (2 if name in self.imports else 1)
-        for node in gast.walk(self.tree):
-            if isinstance(node, gast.Global):
-                bound.update((name, 2) for name in node.names)
-        for name, count in bound.items():
-            if count > 1:
-                self.ambiguous.add(name)
-                if len(values.get(name, ())) == count:
-                    self.alternatives[name] = values[name]
-                for table in (self.imports, self.functions, self.assigned):
-                    table.pop(name, None)
+    @property
+    def functions(self) -> dict[str, Any]:
+        return self.defining.definitions.functions
+
+    @property
+    def classes(self) -> dict[str, Any]:
+        return self.defining.definitions.classes
+
+    @property
+    def assigned(self) -> dict[str, Any]:
+        return self.defining.definitions.assigned
+
+    @property
+    def alternatives(self) -> dict[str, list[Any]]:
+        """What ambiguous names that nothing but assignments bind are assigned."""
+        return self.defining.definitions.alternatives
 
     def bound(self) -> set[str]:
         """The names whose meaning is known."""
-        return {*self.imports, *self.functions, *self.classes, *self.assigned}
+        own = self.defining.outline
+        return {*self.imports, *own.functions, *own.classes, *own.assigned}
 
     def within(self, node: Any) -> Module:
         """The module as seen from a class: imports of the functions around it included."""
         if node.col_offset == 0:
             return self
-        around = [
-            f
-            for f in gast.walk(self.tree)
-            if isinstance(f, gast.FunctionDef) and f.lineno <= node.lineno <= f.end_lineno
-        ]
+        around = [f for f in self.syntax.inside(gast.FunctionDef) if f.lineno <= node.lineno <= f.end_lineno]
         found = {
             name: (path,)
             for function in around
@@ -152,9 +205,11 @@ class Module:
         while isinstance(node, gast.Attribute):
             parts.append(node.attr)
             node = node.value
-        if not isinstance(node, gast.Name):
-            return ()
-        return tuple(canonical(".".join([root, *reversed(parts)])) for root in self.origins(node.id))
+        return self.meant((node.id, *reversed(parts))) if isinstance(node, gast.Name) else ()
+
+    def meant(self, chain: Sequence[str]) -> tuple[str, ...]:
+        """The dotted paths that a name with dots, split at these, may stand for."""
+        return tuple(canonical(".".join([root, *chain[1:]])) for root in self.origins(chain[0]))
 
     def origins(self, name: str) -> tuple[str, ...]:
         """The dotted paths that an imported name may stand for; empty for any other name."""
@@ -166,6 +221,19 @@ class Module:
         return [self.assigned[name]] if name in self.assigned else self.alternatives.get(name, [])
 
     # ---------------------------------------------------------------- positions
+
+    @functools.cached_property
+    def _lines(self) -> list[str]:
+        # newline="" splits where Python's tokenizer does: not at form feeds or U+2028
+        return list(io.StringIO(self.text, newline=""))
+
+    @functools.cached_property
+    def _bytes(self) -> list[bytes]:
+        return [line.encode("utf-8") for line in self._lines]
+
+    @functools.cached_property
+    def _starts(self) -> list[int]:
+        return [0, *itertools.accumulate(len(line) for line in self._lines)]
 
     def segment(self, node: Any) -> str:
         """The source text of a node, as written."""
@@ -229,64 +297,40 @@ def normalised(expression: str) -> str:
     return ast.unparse(ast.parse(f"({expression}\n)", mode="eval"))
 
 
-def _top_level(body: list[Any]) -> Iterator[Any]:
-    """The statements that run when the module is imported, those in branches too."""
-    for node in body:
-        yield node
-        if isinstance(node, (gast.If, gast.Try, gast.With, gast.For, gast.While)):
-            for part in ("body", "orelse", "finalbody"):
-                yield from _top_level(getattr(node, part, []) or [])
-            for handler in getattr(node, "handlers", []) or []:
-                yield from _top_level(handler.body)
-
-
-def _bound_names(node: Any) -> Iterator[str]:
-    """The names that one statement binds, not those that its blocks bind."""
-    if isinstance(node, (gast.FunctionDef, gast.AsyncFunctionDef, gast.ClassDef)):
-        yield node.name
-        return
-    targets = [*getattr(node, "targets", []), *[t for t in [getattr(node, "target", None)] if t is not None]]
-    for item in getattr(node, "items", None) or []:
-        if getattr(item, "optional_vars", None) is not None:
-            targets.append(item.optional_vars)
-    for target in targets:
-        for inner in gast.walk(target):
-            if isinstance(inner, gast.Name) and not isinstance(inner.ctx, gast.Load):
-                yield inner.id
-
-
 def imported_paths(node: Any, package: str = "") -> list[str]:
     """The dotted paths that an import statement says, of modules and of what is in them."""
-    if isinstance(node, gast.Import):
-        return [alias.name for alias in node.names]
-    base = _base(node, package)
-    return [base, *(f"{base}.{alias.name}" for alias in node.names if alias.name != "*")]
+    base, names = _parts(node, package)
+    if base is None:
+        return [name for name, _ in names]
+    return [base, *(f"{base}.{name}" for name, _ in names if name != "*")]
 
 
 def import_bindings(node: Any, package: str = "") -> list[tuple[str, str]]:
     """(bound name, dotted path) for each name that an import statement binds."""
-    found = []
-    if isinstance(node, gast.Import):
-        for alias in node.names:
-            if alias.asname:
-                found.append((alias.asname, canonical(alias.name)))
-            else:
-                root = alias.name.split(".")[0]
-                found.append((root, root))
-    else:
-        base = _base(node, package)
-        for alias in node.names:
-            if alias.name != "*":
-                found.append((alias.asname or alias.name, canonical(f"{base}.{alias.name}")))
-    return found
+    base, names = _parts(node, package)
+    if base is None:
+        return [
+            (bound, canonical(name)) if bound else (name.split(".")[0], name.split(".")[0])
+            for name, bound in names
+        ]
+    return [(bound or name, canonical(f"{base}.{name}")) for name, bound in names if name != "*"]
 
 
-def _base(node: Any, package: str) -> str:
+def _parts(node: Any, package: str) -> tuple[str | None, Sequence[tuple[str, str | None]]]:
+    """(the module that names are imported from, None in ``import``; (name, as) pairs) of a statement."""
+    if not isinstance(node, Import):
+        names = [(alias.name, alias.asname) for alias in node.names]
+        if isinstance(node, gast.Import):
+            return None, names
+        return _base(node.module or "", node.level or 0, package), names
+    return None if node.module is None else _base(node.module, node.level, package), node.names
+
+
+def _base(base: str, level: int, package: str) -> str:
     """The dotted path of the module that names are imported from."""
-    base = node.module or ""
-    if node.level:
+    if level:
         parts = package.split(".") if package else []
-        parts = parts[: len(parts) - (node.level - 1)] if node.level > 1 else parts
+        parts = parts[: len(parts) - (level - 1)] if level > 1 else parts
         base = ".".join([*parts, base]).strip(".") if base else ".".join(parts)
         base = base or "."
     return base

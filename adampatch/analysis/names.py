@@ -16,11 +16,8 @@ import gast
 from adampatch.analysis import catalog
 from adampatch.analysis.exports import Exports
 from adampatch.analysis.module import Module, canonical, import_bindings, imported_paths
+from adampatch.analysis.outline import GETTER_PARTS, NODE_FIELDS, STOCK_NAMES
 
-_STOCK_NAMES = frozenset(
-    path.rpartition(".")[2] for path in (*catalog.STOCK_OPTIMIZERS, *catalog.STOCK_INSEPARABLE)
-)
-_GETTER_PARTS = frozenset(part for path in catalog.OPTIMIZER_GETTERS for part in path.split("."))
 _SCOPES = (gast.FunctionDef, gast.AsyncFunctionDef, gast.Lambda, gast.ClassDef, gast.Module)
 #: what binds a name that it holds as text
 _BINDING = (
@@ -114,7 +111,8 @@ class Syntax:
         while todo:
             node = todo.pop()
             self._sort(node)
-            for name, value in gast.iter_fields(node):
+            for name in NODE_FIELDS[type(node)]:
+                value = getattr(node, name, None)
                 for child in value if isinstance(value, list) else (value,):
                     if isinstance(child, gast.AST):
                         self.parents[child] = (node, name)
@@ -166,7 +164,7 @@ class Names:
         self._imported: dict[Any, str] = {}
         self._paths: dict[str, set[str]] = {}
         self._stars: dict[Any, str] = {}
-        self._suspects = set(_STOCK_NAMES)
+        self._suspects = set(STOCK_NAMES)
         for node in syntax.imports:
             bindings = iter(import_bindings(node, self.module.package))
             for alias in node.names:
@@ -175,7 +173,7 @@ class Names:
                     continue
                 bound, self._imported[alias] = next(bindings)
                 self._paths.setdefault(bound, set()).add(self._imported[alias])
-                if self._imported[alias].rpartition(".")[2] in _STOCK_NAMES:
+                if self._imported[alias].rpartition(".")[2] in STOCK_NAMES:
                     self._suspects.add(bound)
         for statement in syntax.assignments:
             for target in targets(statement):
@@ -218,7 +216,7 @@ class Names:
     def _roots(self) -> set[str]:
         """Names and attributes that modules of the framework or of the project, or what is in
         them, are bound to."""
-        found = set(_GETTER_PARTS) if self._stars else set()
+        found = set(GETTER_PARTS) if self._stars else set()
         for node in self.syntax.imports:
             for bound, path in import_bindings(node, self.module.package):
                 if path.split(".")[0] in catalog.FRAMEWORK_ROOTS or self.exports.knows(path):

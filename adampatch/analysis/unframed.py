@@ -15,12 +15,10 @@ from adampatch.algebra.newvalue import steps_of_new_value
 from adampatch.analysis import catalog
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
+from adampatch.analysis.outline import MAX_PARAMETERS
 from adampatch.analysis.run import Place, Run
 from adampatch.analysis.sites import Site, looks_adaptive, refused
 from adampatch.analysis.values import Arguments, Either, Function, Items, Ref
-
-#: functions with more parameters are not tried
-_MAX_PARAMETERS = 8
 
 
 def unframed_step(node: Any, module: Module, methods: Mapping[str, Function]) -> Site | None:
@@ -66,7 +64,7 @@ def _returns_several(function: Any) -> bool:
 
 def _parameters(function: Any) -> list[str]:
     names = [a.id for a in [*function.args.posonlyargs, *function.args.args] if a.id != "self"]
-    return names if 2 <= len(names) <= _MAX_PARAMETERS else []
+    return names if 2 <= len(names) <= MAX_PARAMETERS else []
 
 
 def _arms(value: Any) -> Iterator[Items]:

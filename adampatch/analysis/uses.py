@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,10 +15,6 @@ from adampatch.analysis.module import Module, is_patched, unwrapped
 from adampatch.analysis.names import Syntax, constant_text, last_part
 from adampatch.analysis.references import References
 from adampatch.analysis.sites import reason_text
-
-_NAMES = {path.rpartition(".")[2] for path in (*catalog.STOCK_OPTIMIZERS, *catalog.STOCK_INSEPARABLE)}
-#: a file without any of these, in any case, makes no stock optimizer ("lamb" is in every lambda)
-_WORDS = re.compile("optimizers|lamb(?!da)|" + "|".join(sorted(_NAMES - {"Lamb", "LAMB"})), re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -44,11 +39,17 @@ class Use:
 def uses(module: Module, exports: Exports | None = None) -> list[Use]:
     """All uses in a module, in source order. ``exports``: the modules of its project."""
     exports = exports or Exports()
-    compiles = ".compile(" in module.text and exports.said_outside(module)
-    if not _WORDS.search(module.text) and not compiles:
+    if not may_use(module, exports):
         return []
     found = _Uses(module, exports)
     return sorted([*found.classes(), *found.getters(), *found.strings()], key=lambda u: (u.line, u.col))
+
+
+def may_use(module: Module, exports: Exports) -> bool:
+    """Whether a module says a word without which nothing makes a stock optimizer."""
+    return module.outline.says_optimizer or (
+        ".compile(" in module.text and bool(exports.said_outside(module))
+    )
 
 
 class _Uses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from typing import Any
 
@@ -16,6 +17,7 @@ from adampatch.cli.inventory import print_inventory, summary_line
 @options.report_format
 @click.option("--exit-code", is_flag=True, help="Exit with 1 if there is any finding or refusal.")
 @click.option("--adaptive", is_flag=True, help="Take RMSprop, Adagrad and Adadelta too.")
+@click.option("--no-cache", is_flag=True, help="Read all files anew, and keep nothing for the next time.")
 @options.common
 def command(
     paths: tuple[str, ...],
@@ -23,6 +25,7 @@ def command(
     style: str,
     exit_code: bool,
     adaptive: bool,
+    no_cache: bool,
     quiet: bool,
     verbose: int,
     debug: bool,
@@ -34,9 +37,12 @@ def command(
     \b
     adampatch scan src/ --format json
     """
+    from adampatch.project.cache import cache_directory
     from adampatch.project.scan import as_document, scan
 
-    result = scan(paths, exclude, adaptive=adaptive)
+    gc.disable()  # trees are freed by their counts, and the process ends before the rest matters
+    result = scan(paths, exclude, adaptive=adaptive, cache=None if no_cache else cache_directory())
+    gc.freeze()  # else all of it would be gone through once more at exit
     document: dict[str, Any] = as_document(result)
     if style == "json":
         options.print_json(document)

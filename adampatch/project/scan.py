@@ -10,14 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import gast
-
+from adampatch.analysis.candidates import Candidates
 from adampatch.analysis.catalog import UPDATE_METHODS
 from adampatch.analysis.classes import ClassReport, Hierarchy, disputed, reports
 from adampatch.analysis.exports import Exports, dotted_names, modules_imported
-from adampatch.analysis.module import Module, imported_paths
+from adampatch.analysis.module import Module, collecting_paused, imported_paths
 from adampatch.analysis.uses import Use, uses
 from adampatch.errors import internal_error
+from adampatch.project.cache import Outlines
 from adampatch.project.discovery import Source, discover
 from adampatch.project.notebook import Notebook
 from adampatch.project.prefilter import mentions_adam
@@ -60,21 +60,30 @@ class Scan:
         return sites + sum(u.status == "refused" for f in self.files for u in f.uses)
 
 
-def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = False) -> Scan:
+def scan(
+    paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = False, cache: Path | None = None
+) -> Scan:
     """Scans files and directories. Raises AdampatchError for a path that cannot be used; a
-    file that cannot be read or parsed is named in ``skipped`` and stops nothing."""
+    file that cannot be read or parsed is named in ``skipped`` and stops nothing. ``cache``: the
+    directory for what is known of files by what they hold, see `cache`."""
+    with collecting_paused():  # what is found stays until the end
+        return _scan(paths, exclude, adaptive, cache)
+
+
+def _scan(paths: Sequence[str], exclude: Sequence[str], adaptive: bool, cache: Path | None) -> Scan:
     found = discover(paths, exclude)
+    known = Outlines.load(cache, found.root, len(found.sources))
     skipped = [(s.path, s.reason) for s in found.skipped]
     unreadable = [s.path for s in found.skipped if s.unreadable]
     result = Scan(found.root, len(found.sources), [], skipped, unreadable)
     todo = [source for source in found.sources if source.path.name != _RUNTIME_FILE]
     names: frozenset[bytes] = frozenset()
     while todo:
-        read, todo = _read(result, todo, names)
+        read, todo = _read(result, todo, names, known)
         if not read:
             break
         result.files = sorted([*result.files, *read], key=lambda f: f.source.relative)
-        _read_helpers(result, read, todo)
+        _read_helpers(result, read, todo, known)
         _look_into(read, result, adaptive)
         # a file that uses or subclasses a project's own optimizer need not mention Adam
         names = frozenset(c.name.encode() for f in read for c in f.classes if c.status != "not_adam")
@@ -84,6 +93,7 @@ def scan(paths: Sequence[str], exclude: Sequence[str] = (), *, adaptive: bool = 
     if apart:
         _look_into([f for f in result.files if f.source.relative not in unreadable], result, adaptive, apart)
     skipped.sort()
+    known.save()
     return result
 
 
@@ -93,11 +103,12 @@ def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: C
     exports = Exports(importable)
     called = Exports([*importable, *result.helpers]) if result.helpers else exports
     hierarchy = Hierarchy(importable, apart, called)
+    candidates = Candidates((f.module for f in result.files), exports, called)
     for module in [*(f.module for f in result.files), *result.helpers]:
         called.settle(module)
     for file in files:
         try:
-            _fill(file, hierarchy, exports, adaptive)
+            _fill(file, hierarchy, exports, candidates, adaptive)
         except Exception as error:  # a bug of ours stops this file, never the others
             file.classes, file.uses = [], []
             result.skipped.append((file.source.relative, internal_error(error)))
@@ -105,7 +116,7 @@ def _look_into(files: Iterable[FileScan], result: Scan, adaptive: bool, apart: C
 
 
 def _read(
-    result: Scan, sources: Iterable[Source], names: frozenset[bytes]
+    result: Scan, sources: Iterable[Source], names: frozenset[bytes], known: Outlines
 ) -> tuple[list[FileScan], list[Source]]:
     """(files worth looking into, parsed; sources that mention nothing of interest)."""
     files: list[FileScan] = []
@@ -129,7 +140,7 @@ def _read(
             if isinstance(text, Notebook) and not of_interest(text.code):
                 others.append(source)  # only its prose and its outputs have such words
                 continue
-            module = Module.parse(text.text, source.relative, _package(result.root, source))
+            module = known.parse(text.text, source.relative, _package(result.root, source))
         except OSError as error:
             skip(source, f"cannot be read ({error.strerror})")
         except Unreadable as error:
@@ -150,7 +161,9 @@ def _read(
     return files, others
 
 
-def _read_helpers(result: Scan, files: Iterable[FileScan], sources: Iterable[Source]) -> None:
+def _read_helpers(
+    result: Scan, files: Iterable[FileScan], sources: Iterable[Source], outlines: Outlines
+) -> None:
     """Parses those of the sources that updates in ``files`` may call functions of: what the files
     import, and what that imports."""
     updating = [f.module for f in files if any(name in f.text.text for name in UPDATE_METHODS)]
@@ -169,7 +182,7 @@ def _read_helpers(result: Scan, files: Iterable[FileScan], sources: Iterable[Sou
                 continue
             with contextlib.suppress(OSError, Unreadable, SyntaxError):  # then nothing is known of it
                 text = _text(source, source.path.read_bytes())
-                updating.append(Module.parse(text.text, source.relative, package))
+                updating.append(outlines.parse(text.text, source.relative, package))
         result.helpers += updating
 
 
@@ -184,10 +197,16 @@ def _where(error: SyntaxError | None) -> str:
     return f"{getattr(error, 'msg', error)}{f' (line {line})' if line else ''}"
 
 
-def _fill(file: FileScan, hierarchy: Hierarchy, exports: Exports, adaptive: bool) -> None:
-    found = (_without_skipped(file.module, r) for r in reports(file.module, hierarchy, adaptive=adaptive))
-    file.classes = [report for report in found if report is not None]
-    file.uses = [u for u in uses(file.module, exports) if not _skips(file.module, u.line)]
+def _fill(
+    file: FileScan, hierarchy: Hierarchy, exports: Exports, candidates: Candidates, adaptive: bool
+) -> None:
+    module = file.module
+    file.classes, file.uses = [], []
+    if candidates.has_optimizers(module):
+        found = (_without_skipped(module, r) for r in reports(module, hierarchy, adaptive=adaptive))
+        file.classes = [report for report in found if report is not None]
+    if candidates.has_uses(module):
+        file.uses = [u for u in uses(module, exports) if not _skips(module, u.line)]
 
 
 def _package(root: Path, source: Source) -> str:
@@ -227,15 +246,16 @@ def namespace_members(files: Iterable[FileScan]) -> frozenset[str]:
     dotted = {
         path
         for file in files
-        for node in gast.walk(file.module.tree)
-        if isinstance(node, (gast.Import, gast.ImportFrom)) and not getattr(node, "level", 0)
-        for path in imported_paths(node)
+        for statement in (*file.module.outline.imports, *file.module.outline.inner)
+        if not statement.level
+        for path in imported_paths(statement)
     }
     found = set()
     for file in files:
         if file.source.is_notebook:
             continue
-        relative = any(isinstance(n, gast.ImportFrom) and n.level for n in gast.walk(file.module.tree))
+        outline = file.module.outline
+        relative = any(statement.level for statement in (*outline.imports, *outline.inner))
         name = file.source.relative.removesuffix(".py").replace("/", ".")
         script = "__main__" in file.text.text
         if relative or ("." in name and name in dotted and not script):
