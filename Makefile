@@ -59,7 +59,9 @@ generations:  ## the environments, made once and kept; about 5 GB, needs Python 
 	$(CORPUS)/envs.sh $(CORPUS_ENVS) $(GENERATIONS) || echo "goes on with the environments that are there" >&2
 
 corpus: $(VENV)/.dev generations  ## patch real optimizers, run them stock and patched, print the scoreboard
-	$(BIN)/python $(CORPUS)/build.py --root .corpus --envs $(CORPUS_ENVS) --deps .corpus-deps
+	@# with that environment's own pip: the newest refuses packages whose metadata name direct URLs
+	$(CORPUS_ENVS)/tf221/bin/python $(CORPUS)/build.py --root .corpus --envs $(CORPUS_ENVS) --deps .corpus-deps \
+		|| echo "goes on with the packages that are there" >&2
 	$(BIN)/python $(CORPUS)/score.py --rates --root .corpus --envs $(CORPUS_ENVS) --deps .corpus-deps \
 		--adampatch "$(BIN)/python -m adampatch" $(SCORE)
 
