@@ -106,7 +106,7 @@ def _assigned(path: Path, text: str, name: str, kind: type) -> Any:
     raise AdampatchError(path, f"was edited and its {name} cannot be read; give --rules, or remove the file")
 
 
-def _header(rules: Mapping[str, Any]) -> Iterator[str]:
+def _header() -> Iterator[str]:
     yield f'"""{_MARK} {__version__}. Commit it with the code.'
     yield ""
     yield "`adampatch apply --rules FILE` writes it again with other rules, `adampatch revert`"
@@ -122,7 +122,7 @@ def _names() -> Iterator[str]:
 
 
 def _over_installed(rules: Mapping[str, Any]) -> Iterator[str]:
-    yield from _header(rules)
+    yield from _header()
     yield from ("", "from adampatch.runtime import bind", "", _rules(rules), "")
     yield "_bound = bind(RULES, __name__)"
     yield from (*_names(), "")
@@ -132,18 +132,14 @@ def _over_installed(rules: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _whole(rules: Mapping[str, Any], table: stock.Table) -> Iterator[str]:
-    imports: set[str] = set()
-    sections: list[str] = []
-    for name in SECTIONS:
-        text = (
-            stock.rendered(table) if name == "stock_table" else (_RUNTIME / f"{name}.py").read_text("utf-8")
-        )
-        found, section = _section(name, text)
-        imports |= found
-        sections.append(section)
-    body = "\n\n".join(sections)
+    sections = [
+        _section(name, stock.rendered(table)) if name == "stock_table" else _installed_section(name)
+        for name in SECTIONS
+    ]
+    imports = set[str]().union(*(found for found, _ in sections))
+    body = "\n\n".join(section for _, section in sections)
     identity = hashlib.sha256(body.encode()).hexdigest()[:16]
-    yield from _header(rules)
+    yield from _header()
     yield "# This is the whole run time: it needs the standard library, NumPy and TensorFlow, nothing else."
     yield "# Generated from adampatch/runtime (Apache License 2.0); edit the rules, never the code."
     yield "# ruff: noqa\n# flake8: noqa\n# pylint: skip-file\n# mypy: ignore-errors\n# fmt: off\n"

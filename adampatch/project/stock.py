@@ -141,23 +141,19 @@ def _lines(table: Table) -> Iterator[str]:
     for key in sorted(table.edits):
         yield from _comment(table, key)
         yield f'    "{key}": (\n'
-        yield from (f"        ({start}, {end}, {_quoted(text)}),\n" for start, end, text in table.edits[key])
+        yield from (f"        ({start}, {end}, {text!a}),\n" for start, end, text in table.edits[key])
         yield "    ),\n"
     yield "}\n\n# Update methods of stock classes in which there is nothing to edit.\nPLAIN = (\n"
     yield from (f'    "{key}",\n' for key in sorted(table.plain))
     yield ")\n\n# Update methods of stock classes that must not be patched.\nREFUSED = {\n"
     for key in sorted(table.refused):
         yield from _comment(table, key)
-        yield f'    "{key}": {_quoted(table.refused[key])},\n'
+        yield f'    "{key}": {table.refused[key]!a},\n'
     yield "}\n"
 
 
 def _comment(table: Table, key: str) -> Iterable[str]:
     return [f"    # {table.where[key]}\n"] if key in table.where else []
-
-
-def _quoted(text: str) -> str:
-    return ascii(text)
 
 
 def _of_wheel(path: Path) -> Table:

@@ -31,22 +31,21 @@ def edits_by_method(module: Module, report: ClassReport) -> dict[str, tuple[str,
     names = {name for site in report.sites if (name := _enclosing_method(report.node, site.node))}
     if not names:
         return {}
-    after = rewritten(module.text, plan(module, [report], [], ""))
+    index = _index(module, report)
+    before = _texts(module.text, report.name, index)
+    after = _texts(rewritten(module.text, plan(module, [report], [], "")), report.name, index)
     found = {}
     for name in sorted(names):
-        place = _place(module.text, report, name)
-        old, new = _text_at(module.text, place), _text_at(after, place)
-        edits = _difference(old, new)
-        if edited(old, edits) != new:
+        edits = _difference(before[name], after[name])
+        if edited(before[name], edits) != after[name]:
             raise AssertionError(f"the edits of {report.name}.{name} do not give its new text")
-        found[name] = (digest(old), edits)
+        found[name] = (digest(before[name]), edits)
     return found
 
 
 def method_texts(module: Module, report: ClassReport) -> dict[str, str]:
     """{name: text as `runtime.methods` counts in it} of all methods in the class's body."""
-    functions = {n.name for n in report.node.body if hasattr(n, "args") and hasattr(n, "name")}
-    return {name: _text_at(module.text, _place(module.text, report, name)) for name in sorted(functions)}
+    return _texts(module.text, report.name, _index(module, report))
 
 
 def _enclosing_method(class_node: Any, node: Any) -> str | None:
@@ -56,21 +55,21 @@ def _enclosing_method(class_node: Any, node: Any) -> str | None:
     return None
 
 
-def _place(text: str, report: ClassReport, method: str) -> tuple[str, int, str]:
-    """Class, which of those of that name, method: the same before and after edits."""
-    same = _classes(text, report.name)
-    index = next(i for i, n in enumerate(same) if n.lineno == report.node.lineno)
-    return report.name, index, method
+def _index(module: Module, report: ClassReport) -> int:
+    """Which of the classes of its name a class is: the same before and after edits."""
+    same = _classes(module.text, report.name)
+    return next(i for i, n in enumerate(same) if n.lineno == report.node.lineno)
 
 
-def _text_at(text: str, place: tuple[str, int, str]) -> str:
-    cls, index, method = place
-    # Of several definitions the last is the one that counts.
-    functions = [n for n in _classes(text, cls)[index].body if isinstance(n, ast.FunctionDef)]
-    node = [n for n in functions if n.name == method][-1]
-    first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+def _texts(text: str, cls: str, index: int) -> dict[str, str]:
+    """{method: its text}; of several definitions the last is the one that counts."""
     # As Python reads a file: every newline is "\n", and a form feed ends no line.
-    found: str = method_text(list(io.StringIO(text, newline=None))[first - 1 : node.end_lineno])
+    lines = list(io.StringIO(text, newline=None))
+    found = {}
+    for node in _classes(text, cls)[index].body:
+        if isinstance(node, ast.FunctionDef):
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            found[node.name] = method_text(lines[first - 1 : node.end_lineno])
     return found
 
 
