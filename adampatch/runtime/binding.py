@@ -139,5 +139,5 @@ def bind(rules=None, name="_adampatch"):
     The same arguments give the same object. Raises ValueError for a normal form with
     features this runtime does not know.
     """
-    settings.check_normal_form(rules or {}, "the rules in {}".format(name))
+    settings.check_form(rules or {}, "the rules in {}".format(name))
     return _restore(rules, name, {})

@@ -1,4 +1,4 @@
-"""Which rule bounds which variable: globs on variable paths, intersection of bounds.
+"""Which rules bound which variable: globs on variable paths, intersection of fixed bounds.
 
 Pure: names in, numbers out; touches neither TensorFlow nor files.
 """
@@ -52,34 +52,34 @@ def matches(pattern, path):
 def applies(rule, path, optimizer_name):
     """Whether `rule` bounds the variable `path` of an optimizer of that class name."""
     return (
-        matches(rule["optimizer"], optimizer_name)
-        and any(matches(p, path) for p in rule["match"])
-        and not any(matches(p, path) for p in rule["exclude"])
+        matches(rule.optimizer, optimizer_name)
+        and any(matches(p, path) for p in rule.match)
+        and not any(matches(p, path) for p in rule.exclude)
     )
 
 
-def bounds(rules, path, optimizer_name, source="rules"):
-    """(low, high) on the rate of one variable, floats or None where unbounded.
+def rules_of(rules, path, optimizer_name, source="rules"):
+    """The rules that hold for one variable, in their order.
 
-    Several rules intersect. None for both means that no rule applies. Raises ValueError when
-    the intersection is empty.
+    Raises ValueError where numbers that never change leave nothing of a quantity; of bounds that move
+    the upper one wins where they cross.
     """
-    low = high = None
-    names = []
-    for rule in rules:
-        if not applies(rule, path, optimizer_name):
-            continue
-        names.append(rule["id"])
-        if rule["min"] is not None:
-            low = rule["min"] if low is None else max(low, rule["min"])
-        if rule["max"] is not None:
-            high = rule["max"] if high is None else min(high, rule["max"])
-    if low is not None and high is not None and low > high:
-        raise ValueError(
-            "adampatch: {}: the rules {} leave no rate for {!r}: min {!r} is above max {!r}; "
-            "widen one, or exclude the variable from one".format(source, ", ".join(names), path, low, high)
-        )
-    return low, high
+    found = [rule for rule in rules if applies(rule, path, optimizer_name)]
+    groups = {}
+    for rule in found:
+        if not rule.shadow and not rule.windowed:
+            groups.setdefault((rule.quantity, rule.relative_to, rule.convention), []).append(rule)
+    for (quantity, _, _), group in groups.items():
+        low = max([r.low.number for r in group if r.low is not None and r.low.number is not None] or [0.0])
+        highs = [r.high.number for r in group if r.high is not None and r.high.number is not None]
+        if highs and low > min(highs):
+            raise ValueError(
+                "adampatch: {}: the rules {} leave no {} for {!r}: min {!r} is above max {!r}; "
+                "widen one, or exclude the variable from one".format(
+                    source, ", ".join(r.id for r in group), quantity, path, low, min(highs)
+                )
+            )
+    return found
 
 
 def check_patterns(rules, paths, optimizer_name, source="rules"):
@@ -89,9 +89,9 @@ def check_patterns(rules, paths, optimizer_name, source="rules"):
     """
     paths = list(paths)
     for rule in rules:
-        if not matches(rule["optimizer"], optimizer_name):
+        if not matches(rule.optimizer, optimizer_name):
             continue
-        for pattern in rule["match"]:
+        for pattern in rule.match:
             if any(matches(pattern, path) for path in paths):
                 continue
             raise ValueError(
@@ -99,7 +99,7 @@ def check_patterns(rules, paths, optimizer_name, source="rules"):
                 "If it is meant for another optimizer, give this one rules of its own: "
                 "patched(optimizer, rules=...)".format(
                     source,
-                    rule["id"],
+                    rule.id,
                     pattern,
                     optimizer_name,
                     ", ".join(_nearest(pattern, paths)) or "(none)",

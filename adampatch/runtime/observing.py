@@ -5,7 +5,7 @@ Touches only the class it decorates; no TensorFlow until an update ends.
 
 import functools
 
-from adampatch.runtime import graph_tensors, records, worlds, wrappers
+from adampatch.runtime import gradients, graph_tensors, records, stepping, worlds, wrappers
 from adampatch.runtime.lazy import tf
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
@@ -32,16 +32,18 @@ def observed_class(binding, cls):
     if own is not None:
 
         def call(self, args, kwargs):
-            return _as_called(own)(self, *args, **kwargs)
+            return worlds.as_called(own)(self, *args, **kwargs)
 
     else:
 
         def call(self, args, kwargs):
-            return _as_called(getattr(super(cls, self), name))(*args, **kwargs)
+            return worlds.as_called(getattr(super(cls, self), name))(*args, **kwargs)
 
     @functools.wraps(getattr(cls, name))
     def ending(self, *args, **kwargs):
         record = records.record_of(self, binding)
+        if any(rule.quantity == "rms_t" for rule in record.settings.rules):
+            gradients.keep_in(binding, cls)
         given = kwargs.get("grads_and_vars", args[0] if args else None)
         if name == "apply_gradients":
             args, kwargs = _check_pairs(record, args, kwargs)
@@ -111,7 +113,10 @@ def _check_at_build(binding, cls):
     def build(self, *args, **kwargs):
         call = own.__get__(self, cls) if own is not None else super(cls, self).build
         out = call(*args, **kwargs)
-        _check_listed(records.record_of(self, binding), self)
+        record = records.record_of(self, binding)
+        _check_listed(record, self)
+        # Keras restores what is there once an optimizer is built.
+        stepping.prepare(record, self, worlds.listed_variables(self))
         return out
 
     build.autograph_info__ = {}
@@ -128,7 +133,9 @@ def _check_at_slots(binding, cls):
     def _create_slots(self, var_list):
         records.record_of(self, binding).check([worlds.path_of(variable) for variable in var_list])
         call = own.__get__(self, cls) if own is not None else super(cls, self)._create_slots
-        return call(var_list)
+        out = call(var_list)
+        stepping.prepare(records.record_of(self, binding), self, var_list)
+        return out
 
     _create_slots.autograph_info__ = {}
     cls._create_slots = _create_slots
@@ -159,19 +166,6 @@ def _check_listed(record, optimizer):
     listed = worlds.listed_variables(optimizer)
     if listed:
         record.check([worlds.path_of(variable) for variable in listed])
-
-
-def _as_called(function):
-    """`function`, converted by AutoGraph exactly if the caller's code is being converted."""
-    if tf.executing_eagerly():
-        return function
-    try:
-        from tensorflow.python.autograph.core import ag_ctx
-        from tensorflow.python.autograph.impl import api
-
-        return api.tf_convert(function, ag_ctx.control_status_ctx(), convert_by_default=False)
-    except (ImportError, AttributeError, TypeError):
-        return function
 
 
 def _check_pairs(record, args, kwargs):

@@ -104,6 +104,35 @@ def _describe(store):
     out["clamped_frac_active"] = clamped_active / float(max(active_count, 1))
     out["nonfinite"] = nonfinite
     out["elements"] = store.elements
+    out["rules"] = _rules(store, touched, active_count)
+    return out
+
+
+def _rules(store, touched, active):
+    """{rule id: what it did}, of a rule with bounds and limits of change together under both."""
+    if store.rules is None:
+        return {}
+    out = {}
+    for name, row, total in zip(store.hits, store.rules.numpy().tolist(), store.totals.numpy().tolist()):
+        low, high, clamped, clamped_active, changed, crossed, relative = row
+        _put(
+            out,
+            name,
+            {
+                "min": _plain(low),
+                "max": _plain(high),
+                "clamped_frac": clamped / max(touched, 1),
+                "clamped_frac_active": clamped_active / max(active, 1),
+                "changed_frac": changed / max(touched, 1),
+                "clamp_rel_change": relative,
+                "crossed": bool(crossed),
+                "samples": total[0],
+                "clamped_total": total[1],
+                "clamped_active_total": total[2],
+                "changed_total": total[3],
+                "crossed_total": total[4],
+            },
+        )
     return out
 
 
@@ -122,7 +151,12 @@ def snapshot(optimizer):
     strided sample of at most 4096 elements, the same with the suffix
     `_active` over the elements whose direction is not 0, and exact over all elements
     `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`;
-    where an update touches some rows only, shares are of the touched elements.
+    where an update touches some rows only, shares are of the touched elements. `rules` says of
+    each rule that holds for the variable its `min` and `max` (None where it has none; outside of its
+    window they are infinite),
+    `clamped_frac` of all elements, `clamped_frac_active`, `changed_frac` (clamped, and the step was
+    another), `clamp_rel_change` = |applied - stock| / |stock|, as that rule alone would have it, and since
+    the start of training `samples` and the sums `..._total` over them; rules in shadow mode too.
     Percentiles are of the finite rates (NaN where there is none).
 
     Raises NotYetAvailable, naming the setting, before the first sample.

@@ -1,13 +1,13 @@
-"""What is remembered per optimizer: settings, names, bounds, samples waiting, our variables.
+"""What is remembered per optimizer: settings, names, rules, samples waiting, our variables.
 
-Touches no TensorFlow; the side table here is the only place an optimizer is tied to our state.
+Touches no TensorFlow itself; the side table here is the only place an optimizer is tied to our state.
 """
 
 import threading
 import warnings
 import weakref
 
-from adampatch.runtime import matching, settings
+from adampatch.runtime import matching, rule_state, settings, worlds
 
 _LOCK = threading.RLock()
 _TABLE = {}  # id(optimizer) -> _Entry
@@ -133,6 +133,8 @@ class Record(object):
         stores: {identity: Store}, the variables samples are written to.
         scalars: variables (float64 [2]: lr, alpha; int64 []: step) or None.
         due: in eager, whether the update now running is sampled; None between updates.
+        state: what the rules remember; numbers: {replica: variable}, the rules' numbers.
+        moments: {place: Moment} of the update under way.
         unsampled: words saying why updates ran that cannot be sampled, or None.
         reached: whether a patched site of this optimizer was ever come to.
         group: the Group of optimizers patched together, or None.
@@ -147,7 +149,10 @@ class Record(object):
         self.local = threading.local()
         self.checked = False
         self.keys = {}
-        self._bounds = {}
+        self._rules = {}
+        self.state = rule_state.RuleState()
+        self.moments = {}
+        self.numbers = {}
         self.pending = {}
         self.carried = []
         self.updates = None
@@ -184,25 +189,28 @@ class Record(object):
         if known is not None:
             matching.check_patterns(self.settings.rules, known, self.optimizer_name, self.settings.source)
         for path in paths:
-            self.bounds(path)
+            self.rules_for(path)
         self.checked = True
 
-    def bounds(self, path):
-        """(low, high) for one variable, floats or None; None when no rule applies."""
+    def rules_for(self, path):
+        """The rules that hold for one variable, in their order; a list, empty where none does."""
         if not self.settings.rules:
-            return None
-        found = self._bounds.get(path)
+            return []
+        found = self._rules.get(path)
         if found is None:
-            found = matching.bounds(self.settings.rules, path, self.optimizer_name, self.settings.source)
-            self._bounds[path] = found
-        return None if found == (None, None) else found
+            found = matching.rules_of(self.settings.rules, path, self.optimizer_name, self.settings.source)
+            self._rules[path] = found
+        return found
 
     def variables(self):
         """Every variable of ours for this optimizer."""
         with self.lock:
             own = [] if self.updates is None else [self.updates] + list(self.scalars)
+            own += list(self.numbers.values())
             for store in self.stores.values():
-                own += [v for v in (store.sample, store.counts, store.full, store.alone) if v is not None]
+                ours = (store.sample, store.counts, store.full, store.alone, store.rules, store.totals)
+                own += [v for v in ours if v is not None]
+            own += list(self.state.names.values())
         return own
 
     @property
@@ -238,6 +246,7 @@ class Record(object):
         with self.lock:
             self.pending.clear()
             self.carried = []
+            self.moments.clear()
             self.due = None
 
     def carry(self, found, carriers):
@@ -258,13 +267,15 @@ class Record(object):
         """An observed method begins in `graph` (None when eager)."""
         self.local.depth = getattr(self.local, "depth", 0) + 1
         with self.lock:
-            self._open.append(graph)
+            self._open.append((graph, worlds.branch_of(graph)))
 
     def leave(self, graph):
         """True when the outermost observed method of this thread ends."""
         with self.lock:
-            last = max(i for i, found in enumerate(self._open) if found is graph)
+            last = max(i for i, (found, _) in enumerate(self._open) if found is graph)
             del self._open[last]
+            if not self._open:
+                self.moments.clear()
         self.local.depth -= 1
         return self.local.depth == 0
 
@@ -275,4 +286,31 @@ class Record(object):
         variable is updated in a compiled function of its own.
         """
         with self.lock:
-            return any(found is graph for found in self._open)
+            return any(found is graph for found, _ in self._open)
+
+    def moment(self, key, make):
+        """The Moment of the update under way, made by `make(key or None)` for its first site.
+
+        Of a site that no observed method is around, or that is in a branch of its own in a v1 graph, the
+        variable `key` counts its updates itself.
+        """
+        graph = worlds.current_graph()
+        branch = worlds.branch_of(graph)
+        with self.lock:
+            shared = any(found is graph and at is branch for found, at in self._open)
+            place = (id(graph), id(branch), worlds.replica(), None if shared else key)
+            found = self.moments.get(place)
+            if found is None:
+                found = make(None if shared else key)
+                if self._open:
+                    self.moments[place] = found
+            return found
+
+    def numbers_here(self, given):
+        """The variable of this replica that holds the rules' numbers, float64 [n], made of `given`."""
+        with self.lock:
+            index = worlds.replica()
+            found = self.numbers.get(index)
+            if found is None:
+                found = self.numbers[index] = worlds.hidden_variable(given, "float64", "numbers")
+            return found

@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 
-from adampatch.runtime import methods, records, worlds
+from adampatch.runtime import bounding, methods, moments, records, worlds
 from adampatch.runtime.lazy import tf
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
@@ -56,18 +56,18 @@ class Sample(object):
 
     Attributes:
         rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
-        bounded: (effective rate, clamped mask), tensors, or None without a rule.
+        outcome: the `bounding.Outcome`, None without a rule.
         shape: static shape of the model variable; dtype: its tf.DType; key: its name.
-        rows: int tensor [rows], where rate, direction and bounds are of those rows only.
+        rows: int tensor [rows], where rate, direction and outcome are of those rows only.
     """
 
-    __slots__ = ("alpha", "bounded", "direction", "dtype", "key", "rate", "rows", "shape")
+    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape")
 
-    def __init__(self, rate, direction, alpha, bounded, shape, dtype, key, rows=None):
+    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, rows=None):
         self.rate = rate
         self.direction = direction
         self.alpha = alpha
-        self.bounded = bounded
+        self.outcome = outcome
         self.shape = shape
         self.dtype = dtype
         self.key = key
@@ -86,19 +86,28 @@ class Store(object):
     Attributes:
         sample: float32 [2, k]: effective rates, and 1.0 where the direction was not 0.
         counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
+        hits: ids of the rules that hold for the variable, in the order of the rows of
+        rules: float64 [n, 7]: lower and upper bound, elements clamped, clamped and active, clamped and
+            with another step, whether its bounds crossed, |applied - stock| / |stock|; of the sample; and
+        totals: int64 [n, 5]: samples, and the sums over them of columns 2 to 5 of `rules`.
         full: the effective rate, of the variable's shape and dtype; None unless emit="tensor".
         elements: int, elements of the model variable.
         alone: int64 variable, the updates that were not ended by a flush; None before one.
     """
 
-    def __init__(self, shape, dtype, key, full):
+    def __init__(self, shape, dtype, key, full, hits, totals):
         self.key = key
+        self.hits = hits
         self.elements = int(np.prod(shape, dtype=np.int64))
         self.stride = max(1, -(-self.elements // SAMPLE))
         size = -(-self.elements // self.stride)
         name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
         self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
         self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
+        self.rules = self.totals = None
+        if hits:
+            self.rules = worlds.hidden_variable(np.full([len(hits), 7], np.nan), tf.float64, name + "/rules")
+            self.totals = totals
         self.alone = None
         self.full = None
         if full:
@@ -126,13 +135,25 @@ def _counter(record):
     return record.updates
 
 
-def _store(record, identity, sample):
+def _store(optimizer, record, identity, sample):
     with record.lock:
         store = record.stores.get(identity)
         if store is None:
-            store = Store(sample.shape, sample.dtype, sample.key, record.settings.emit == "tensor")
+            full = record.settings.emit == "tensor"
+            rules = [] if sample.outcome is None else [hit.rule for hit in sample.outcome.hits]
+            totals = totals_of(optimizer, record, sample.key, rules) if rules else None
+            hits = [rule.id for rule in rules]
+            store = Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
             record.stores[identity] = store
         return store
+
+
+def totals_of(optimizer, record, key, rules):
+    """The counters of a variable's rules: in the checkpoint along with the state of a rule that has one."""
+    zeros = np.zeros([len(bounding.counted(rules)), 5], np.int64)
+    if any(rule.stateful for rule in rules):
+        return record.state.variable(optimizer, "counts/" + key, zeros)
+    return worlds.hidden_variable(zeros, tf.int64, "totals")
 
 
 def spread(value, shape, dtype=None):
@@ -163,13 +184,16 @@ def _take(sample, store):
     raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
     active = tf.not_equal(sample.whole(_fenced(sample.direction, sample)(), 0), 0)
     touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
-    if sample.bounded is None:
+    if sample.outcome is None:
         effective = raw
         clamped = clamped_active = tf.zeros([], tf.int64)
     else:
-        effective, mask = sample.bounded
-        effective, mask = sample.whole(effective, np.nan), sample.whole(mask, False)
+        effective, mask = (
+            sample.whole(sample.outcome.rate, np.nan),
+            sample.whole(sample.outcome.clamped, False),
+        )
         clamped, clamped_active = _count(mask), _count(tf.logical_and(mask, active))
+        _take_rules(sample, store, active)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
     counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
     store.counts.assign(tf.stack(counts))
@@ -179,32 +203,38 @@ def _take(sample, store):
         store.full.assign(tf.cast(effective, store.full.dtype))
 
 
-def _float64(value):
-    return tf.reshape(tf.cast(tf.convert_to_tensor(value), tf.float64), [])
+def _take_rules(sample, store, active):
+    """Writes what each rule did to one variable, and adds it to what it has done so far."""
+    direction = sample.whole(_fenced(sample.direction, sample)(), 0)
+    rows, counts = [], []
+    for hit in sample.outcome.hits:
+        mask = sample.whole(hit.mask(), False)
+        before = sample.whole(hit.before(), np.nan) * direction
+        after = sample.whole(hit.alone(), np.nan) * direction
+        changed = tf.logical_and(mask, tf.not_equal(before, after))
+        size = bounding.root_mean_square(_finite(before))
+        # 0 where nothing was changed, though nothing was to be changed
+        moved = bounding.root_mean_square(_finite(after - before))
+        relative = tf.math.divide_no_nan(moved, size)
+        crossed = tf.cast(hit.crossed(), tf.int64)
+        counts.append(
+            [
+                tf.ones([], tf.int64),
+                _count(mask),
+                _count(tf.logical_and(mask, active)),
+                _count(changed),
+                crossed,
+            ]
+        )
+        none = tf.constant(np.nan, tf.float64)
+        rows.append([none if hit.low is None else hit.low, none if hit.high is None else hit.high])
+        rows[-1] += [tf.cast(n, tf.float64) for n in counts[-1][1:]] + [tf.cast(relative, tf.float64)]
+    store.rules.assign(tf.stack([tf.stack(row) for row in rows]))
+    store.totals.assign_add(tf.stack([tf.stack(row) for row in counts]))
 
 
-def _learning_rate(optimizer, counted):
-    """The scheduled learning rate of the update now ending; NaN where the code does not show it."""
-    for name in ("learning_rate", "_lr_t", "_learning_rate_tensor", "_lr", "lr"):
-        value = getattr(optimizer, name, None)
-        if value is None:
-            continue
-        if hasattr(optimizer, "_hyper"):
-            return _learning_rate_v2(optimizer, value, counted)
-        if not callable(value):
-            return _float64(value)
-    return tf.constant(np.nan, tf.float64)
-
-
-def _learning_rate_v2(optimizer, value, counted):
-    """OptimizerV2 keeps a schedule, and `decay=`, apart and applies them inside of the update;
-    the properties of the other families have done so already."""
-    before = tf.cast(optimizer.iterations, tf.float32) - (1 if counted else 0)
-    rate = _float64(value(before) if callable(value) else value)
-    decay = getattr(optimizer, "_initial_decay", 0)
-    if not decay or hasattr(optimizer, "_m_cache"):  # Nadam's is of the momentum
-        return rate
-    return rate / (1.0 + _float64(decay) * _float64(before))
+def _finite(value):
+    return worlds.where(tf.math.is_finite(value), value, tf.zeros_like(value))
 
 
 def _step_number(optimizer, updates, counted):
@@ -223,9 +253,10 @@ def _take_all(optimizer, record, samples, updates, counted):
         if sample.alpha is not None:
             value = tf.convert_to_tensor(_fenced(sample.alpha, sample)())
             if value.shape.num_elements() == 1:
-                alpha = _float64(value)
+                alpha = moments.as_float64(value)
                 break
-    record.scalars[0].assign(tf.stack([_learning_rate(optimizer, counted), alpha]))
+    lr = moments.learning_rate(optimizer, counted)
+    record.scalars[0].assign(tf.stack([tf.constant(np.nan, tf.float64) if lr is None else lr, alpha]))
     record.scalars[1].assign(_step_number(optimizer, updates, counted))
 
 
@@ -259,7 +290,7 @@ def _flush_eager(optimizer, record, samples):
     was_due, record.due = record.due, None
     if was_due and samples:
         for identity, sample in samples.items():
-            _store(record, identity, sample)
+            _store(optimizer, record, identity, sample)
         _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
     record.updates.assign_add(1)
 
@@ -271,7 +302,7 @@ def _counted(optimizer):
 def _flush_function(optimizer, record, samples):
     _counter(record)
     for identity, sample in samples.items():
-        _store(record, identity, sample)
+        _store(optimizer, record, identity, sample)
     _take_if_due(optimizer, record, samples, record.updates, _counted(optimizer))
 
 
@@ -299,7 +330,7 @@ def take_alone(optimizer, record, identity, sample):
     Each variable then counts its own updates, and has a `tf.cond` of its own.
     """
     _counter(record)
-    store = _store(record, identity, sample)
+    store = _store(optimizer, record, identity, sample)
     with record.lock:
         if store.alone is None:
             store.alone = worlds.hidden_variable(np.int64(0), tf.int64, "alone")

@@ -4,28 +4,12 @@ Pure: numbers, names and errors; touches no TensorFlow, and files only to read A
 """
 
 import json
-import math
 import os
-import re
+
+from adampatch.runtime import normal_form
 
 EMIT = ("off", "stats", "tensor")
 DEFAULT_EVERY = 100
-
-_TOP = ("version", "observe", "runtime", "rules")
-_OBSERVE = ("emit", "every", "per_variable")
-# What a field may say without asking for more than this runtime does.
-_NEUTRAL = {
-    "relative_to": ("absolute", None),
-    "convention": ("raw", None),
-    "mode": ("enforce", None),
-    "start": (1, None),
-    "end": (None,),
-    "max_increase": (None,),
-    "max_decrease": (None,),
-    "accept_unbounded_step": (True, False, None),
-    "allow_slow_fall": (True, False, None),
-}
-_RULE = ("id", "match", "exclude", "optimizer", "quantity", "min", "max")
 
 
 class NotYetAvailable(RuntimeError):
@@ -38,8 +22,7 @@ class Settings(object):
     Attributes:
         emit: "off", "stats" or "tensor".
         every: optimizer updates between two samples, at least 1.
-        rules: list of normalised rule dicts (`id`, `match`, `exclude`, `optimizer`,
-            `min`, `max`); `min` and `max` are floats or None.
+        rules: list of `normal_form.Rule`.
         source: words naming where the rules come from, for errors.
     """
 
@@ -52,14 +35,10 @@ class Settings(object):
         self.source = source
 
 
-def _fail(where, what, fix):
-    raise ValueError("adampatch: {}: {}; {}".format(where, what, fix))
-
-
 def check_emit(value, where):
     """Returns `value` if it is one of `EMIT`; raises ValueError naming `where`."""
     if value not in EMIT:
-        _fail(where, "emit is {!r}".format(value), "use one of off, stats, tensor")
+        normal_form.fail(where, "emit is {!r}".format(value), "use one of off, stats, tensor")
     return value
 
 
@@ -72,104 +51,18 @@ def check_every(value, where):
         except ValueError:
             number = None
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        _fail(where, "every is {!r}".format(value), "use a whole number of updates, 1 or more")
+        normal_form.fail(where, "every is {!r}".format(value), "use a whole number of updates, 1 or more")
     return number
 
 
-def _number(value, where, field):
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _fail(
-            where,
-            "{} is {!r}, and this runtime knows only plain numbers".format(field, value),
-            "use a number, or a newer adampatch in this environment",
-        )
-    value = float(value)
-    if not math.isfinite(value) or value < 0:
-        _fail(where, "{} is {!r}".format(field, value), "use a finite number, 0 or more")
-    return value
-
-
-def _patterns(value, where, field):
-    if isinstance(value, str) or not all(isinstance(p, str) for p in value):
-        _fail(where, "{} is {!r}".format(field, value), "use a list of globs")
-    for pattern in value:
-        if pattern.startswith("re:"):
-            try:
-                re.compile(pattern[3:])
-            except re.error as error:
-                _fail(where, "{} {!r}: {}".format(field, pattern, error), "correct the regular expression")
-    return list(value)
-
-
-def _check_rule(rule, index, source):
-    if not isinstance(rule, dict):
-        _fail(source, "rule {} is {!r}".format(index + 1, rule), "use the normal form of a rules file")
-    where = '{}: rule "{}"'.format(source, rule.get("id", index + 1))
-    for field, value in rule.items():
-        if field in _RULE:
-            continue
-        if field in _NEUTRAL and any(value is ok or value == ok for ok in _NEUTRAL[field]):
-            continue
-        _fail(
-            where,
-            "{} = {!r} is not known to this runtime".format(field, value),
-            "remove it, or use a newer adampatch in this environment",
-        )
-    if rule.get("quantity") != "rate":
-        _fail(
-            where,
-            "quantity {!r} is not known to this runtime".format(rule.get("quantity")),
-            'use quantity = "rate", or a newer adampatch in this environment',
-        )
-    low = _number(rule.get("min"), where, "min")
-    high = _number(rule.get("max"), where, "max")
-    if low is None and high is None:
-        _fail(where, "there is neither min nor max", "give at least one")
-    if low is not None and high is not None and low > high:
-        _fail(where, "min {!r} is above max {!r}".format(low, high), "exchange or correct them")
-    return {
-        "id": str(rule.get("id", index + 1)),
-        "match": _patterns(rule.get("match", ["**"]), where, "match"),
-        "exclude": _patterns(rule.get("exclude", []), where, "exclude"),
-        "optimizer": rule.get("optimizer", "*"),
-        "min": low,
-        "max": high,
-    }
-
-
-def check_normal_form(form, source):
-    """Validates the normal form of a rules file.
-
-    Returns (observe table, list of normalised rules). Raises ValueError for a version or a
-    feature that this runtime does not know, and for bounds no training could obey.
-    """
-    if not isinstance(form, dict):
-        _fail(source, "the rules are {!r}".format(type(form).__name__), "use the normal form of a rules file")
-    if form.get("version", 1) != 1:
-        _fail(
-            source,
-            "version {!r} of the rules".format(form.get("version")),
-            "this runtime reads version 1; use a newer adampatch in this environment",
-        )
-    for key in form:
-        if key not in _TOP:
-            _fail(
-                source,
-                "{!r} is not known to this runtime".format(key),
-                "use a newer adampatch in this environment",
-            )
-    observe = form.get("observe") or {}
-    for key in observe:
-        if key not in _OBSERVE:
-            _fail(source, "observe.{} is not known to this runtime".format(key), "remove it")
+def check_form(form, source):
+    """(observe table, list of Rules) of a normal form; raises ValueError for what cannot be obeyed."""
+    observe, rules = normal_form.check_normal_form(form, source)
     where = source + ": [observe]"
     if observe.get("emit") is not None:
         check_emit(observe["emit"], where)
     if observe.get("every") is not None:
         check_every(observe["every"], where)
-    rules = [_check_rule(rule, i, source) for i, rule in enumerate(form.get("rules") or [])]
     return observe, rules
 
 
@@ -188,13 +81,15 @@ def load_rules(rules):
         return rules.normal_form(), str(getattr(rules, "source", None) or "rules")
     path = os.fspath(rules) if hasattr(rules, "__fspath__") else rules
     if not isinstance(path, str):
-        _fail("rules", "cannot read {!r}".format(rules), "pass a file name or the normal form")
+        normal_form.fail("rules", "cannot read {!r}".format(rules), "pass a file name or the normal form")
     if path.endswith(".json"):
         try:
             with open(path, encoding="utf-8") as stream:
                 return json.load(stream), path
         except (OSError, ValueError) as error:
-            _fail(path, str(error), "write it with `adampatch rules check FILE.toml --json FILE.json`")
+            normal_form.fail(
+                path, str(error), "write it with `adampatch rules check FILE.toml --json FILE.json`"
+            )
     try:
         from adampatch.ruleset import Rules
     except ImportError:
@@ -229,7 +124,7 @@ def resolve(embedded, given, environ=None):
         except ValueError as error:
             raise ValueError("{} (named by ADAMPATCH_RULES)".format(error))
         source = "ADAMPATCH_RULES " + source
-    observe, rules = check_normal_form(form, source)
+    observe, rules = check_form(form, source)
 
     emit, every = observe.get("emit"), observe.get("every")
     if given.get("emit") is not None:

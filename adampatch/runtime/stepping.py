@@ -5,12 +5,28 @@ Touches TensorFlow; adds ops only where a rule applies or something is observed.
 
 import numpy as np
 
-from adampatch.runtime import graph_reads, graph_tensors, kernels, records, sampling, worlds
+from adampatch.runtime import (
+    bounding,
+    gradients,
+    graph_reads,
+    graph_tensors,
+    kernels,
+    moments,
+    records,
+    sampling,
+    worlds,
+)
 from adampatch.runtime.lazy import tf
 
 
 class _Site(object):
-    """One update of one variable: whose it is, what bounds it, where it happens."""
+    """One update of one variable: whose it is, what bounds it, where it happens.
+
+    Attributes:
+        rules: the Rules that hold for the variable; key: the name it is reported under.
+        stock_rate, alpha, lr, gradient, first_power: what the code at the site shows, set by it; the last
+            three None where only the optimizer can tell.
+    """
 
     def __init__(self, binding, optimizer, variable):
         self.record = records.record_of(optimizer, binding)
@@ -22,8 +38,74 @@ class _Site(object):
             if listed:
                 self.record.check([worlds.path_of(v) for v in listed])
         self.variable = variable
-        self.limits = self.record.bounds(self.path)
-        self.idle = self.limits is None and self.record.silent
+        self.rules = self.record.rules_for(self.path)
+        self.idle = not self.rules and self.record.silent
+        self.key = None if self.idle else self.record.key(self.identity, self.path)
+        self.stock_rate = self.alpha = self.lr = self.gradient = self.first_power = self.rows = None
+
+    # -- what rules ask for --------------------------------------------------------------------
+
+    def bounded(self, rate, direction, decay, update, alpha):
+        """The Outcome of the update under the rules of the variable."""
+        moment = self.record.moment(self.key, self._moment)
+        if self.lr is not None:
+            moment.show_lr(self.lr)
+        self.stock_rate, self.alpha = rate, alpha
+        return bounding.bounded_update(self, moment, rate, direction, decay, update, alpha)
+
+    def _moment(self, alone):
+        return moments.Moment(self.optimizer, self.record, alone)
+
+    def alpha_for(self, rule):
+        """Stock's alpha of this update, a scalar; raises ValueError where the code does not show it."""
+        alpha = None if self.alpha is None else tf.convert_to_tensor(self.alpha)
+        if alpha is None or alpha.shape.num_elements() not in (1, None):
+            self._moment(None).missing(rule, "alpha is asked for, and the code does not show it")
+        return tf.reshape(alpha, [])
+
+    def first_correction(self, moment, rule):
+        """1 - beta_1^t, float64."""
+        if self.first_power is not None:
+            return 1.0 - moments.as_float64(self.first_power)
+        return moment.first_correction(rule)
+
+    def gradient_for(self, moment, rule):
+        """The gradient that reached the optimizer, in the shape of the update."""
+        if self.gradient is None:
+            self.gradient = gradients.gradient_of(self.record, self.variable)
+        if self.gradient is None:
+            moment.missing(
+                rule, "rms_t asks for the gradient, and the update is in no method that is given it"
+            )
+        if not isinstance(self.gradient, tf.IndexedSlices):
+            return tf.convert_to_tensor(self.gradient)
+        values, rows = self.gradient.values, self.gradient.indices
+        whole = tf.zeros(tf.shape(self.variable), values.dtype)
+        whole = tf.tensor_scatter_nd_add(whole, tf.expand_dims(rows, 1), values)
+        return whole if self.rows is None else tf.gather(whole, self.rows)
+
+    def weights(self):
+        """The variable before the update, those rows of it that the update is for."""
+        whole = tf.convert_to_tensor(self.variable)
+        return whole if self.rows is None else tf.gather(whole, self.rows)
+
+    def previous(self):
+        """See `bounding.remembered`."""
+        shape = worlds.shape_of(self.variable)
+        if shape is None:
+            raise ValueError(
+                "adampatch: {}: the shape of {} is not known, and a limit of change keeps a rate for each of "
+                "its elements; give it a shape, or exclude it".format(self.record.settings.source, self.path)
+            )
+        return bounding.remembered(
+            self.record,
+            self.optimizer,
+            self.key,
+            self.variable,
+            shape,
+            worlds.dtype_of(self.variable),
+            self.rows,
+        )
 
     def wanted(self):
         """Whether a sample is to be queued here and now (eager code and functions)."""
@@ -34,7 +116,7 @@ class _Site(object):
         graph = worlds.current_graph()
         if graph is None and self.record.will_flush(None):
             return sampling.due(self.record)
-        if self.limits is None and self.record.settings.emit == "stats" and worlds.in_compiled_branch():
+        if not self.rules and self.record.settings.emit == "stats" and worlds.in_compiled_branch():
             # Measured: there XLA rounds stock's own step differently once its states have
             # another reader, and stock's bits come before statistics.
             self.record.unsampled = (
@@ -48,8 +130,8 @@ class _Site(object):
             return False
         return True
 
-    def queue(self, rate, direction, alpha, bounded, rows=None):
-        """Queues a sample for the flush; `rows` where the update is for some rows only."""
+    def queue(self, rate, direction, alpha, outcome):
+        """Queues a sample for the flush; `outcome` is the update under rules, None where none holds."""
         shape = worlds.shape_of(self.variable)
         if shape is None:
             return
@@ -57,11 +139,11 @@ class _Site(object):
             sampling.freeze(rate),
             sampling.freeze(direction),
             sampling.freeze(alpha),
-            bounded,
+            outcome,
             shape,
             worlds.dtype_of(self.variable),
-            self.record.key(self.identity, self.path),
-            rows,
+            self.key,
+            self.rows,
         )
         graph = worlds.current_graph()
         if self.record.will_flush(graph):
@@ -78,46 +160,34 @@ class _Site(object):
         )
 
 
-def bound(rate, limits):
-    """(effective rate, clamped mask) of a rate tensor under (low, high), either may be None.
-
-    Comparisons with NaN are false, so NaN stays NaN; minimum and maximum would not say so.
-    """
-    low, high = limits
-    effective, clamped = rate, None
-    if low is not None:
-        low = tf.constant(low, rate.dtype)  # tf.cast would round through float32
-        clamped = rate < low
-        effective = worlds.where(clamped, low, effective)
-    if high is not None:
-        high = tf.constant(high, rate.dtype)
-        above = rate > high
-        effective = worlds.where(above, high, effective)
-        clamped = above if clamped is None else tf.logical_or(clamped, above)
-    return effective, clamped
-
-
 @worlds.do_not_convert
 def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha, indices):
     """See `Binding.step`."""
     site = _Site(binding, optimizer, variable)
     if site.idle:
         return update
-    bounded, stock = None, update
+    outcome, stock = None, update
     reads = graph_reads.Reads(stock)
-    if site.limits is not None:
+    if isinstance(stock, tf.IndexedSlices):
+        site.rows = stock.indices
+    elif indices is not None and site.rules:
+        site.rows = tf.convert_to_tensor(indices())
+    if site.rules:
         values = update.values if isinstance(update, tf.IndexedSlices) else tf.convert_to_tensor(update)
         with tf.name_scope("adampatch"):
             raw = tf.convert_to_tensor(reads.of(rate), values.dtype)
-            bounded = bound(raw, site.limits)
-            part = bounded[0] * tf.convert_to_tensor(reads.of(direction), values.dtype)
+            part = tf.convert_to_tensor(reads.of(direction), values.dtype)
             offset = None if decay is None else reads.of(decay)
             if offset is not None:
-                part = part + tf.convert_to_tensor(offset, values.dtype)
-            known = values.shape
-            values = worlds.where(bounded[1], part, values)
+                offset = tf.convert_to_tensor(offset, values.dtype)
+            shown = None if alpha is None else reads.of(alpha)
+            outcome = site.bounded(raw, part, offset, values, shown)
+            known, values = values.shape, outcome.update
             if values.shape.rank is None:  # the arms of a condition on tensors had different shapes
                 values.set_shape(known)
+            if outcome.writes:
+                with tf.control_dependencies(outcome.writes):
+                    values = tf.identity(values)
         update = values
         if isinstance(stock, tf.IndexedSlices):
             update = tf.IndexedSlices(values, stock.indices, stock.dense_shape)
@@ -125,28 +195,33 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
         def rate(raw=raw):
             return raw
 
+        if outcome.alpha is not None:
+
+            def alpha(applied=outcome.alpha):
+                return applied
+
     if site.record.silent:
         return update
     try:
-        rows = stock.indices if isinstance(stock, tf.IndexedSlices) else None
-        if indices is not None:
-            rows = tf.convert_to_tensor(indices())
+        if indices is not None and site.rows is None:
+            site.rows = tf.convert_to_tensor(indices())
         if worlds.world() == worlds.GRAPH:
-            return _publish_step(site, update, reads, rate, alpha, bounded, rows)
+            return _publish_step(site, update, reads, rate, alpha, outcome)
         if site.wanted():
-            site.queue(rate, direction, alpha, bounded, rows)
+            site.queue(rate, direction, alpha, outcome)
     except Exception as error:
         site.not_observed(error)
     return update
 
 
-def _publish_step(site, update, reads, rate, alpha, bounded, rows):
+def _publish_step(site, update, reads, rate, alpha, outcome):
     slices = update if isinstance(update, tf.IndexedSlices) else None
     update = tf.convert_to_tensor(update) if slices is None else slices.values
+    rows = site.rows
     with tf.name_scope("adampatch"):
-        effective = reads.of(rate) if bounded is None else bounded[0]
+        effective = reads.of(rate) if outcome is None else outcome.rate
         effective = tf.convert_to_tensor(effective, update.dtype)
-        clamped = None if bounded is None else bounded[1]
+        clamped = None if outcome is None else outcome.clamped
         scalar = None if alpha is None else tf.convert_to_tensor(reads.of(alpha))
         shown = update
         shape = worlds.shape_of(site.variable)
@@ -188,7 +263,7 @@ def fused_call(binding, optimizer, variable, stock):
             x = kernels.Arguments(kernel, args, kwargs)
         except TypeError:
             return stock(*args, **kwargs)  # the kernel says best what it does not accept
-        if site.limits is not None:
+        if site.rules:
             return _bounded_call(site, kernel, resource, x)
         return _stock_call(site, kernel, resource, x, lambda: stock(*args, **kwargs))
 
@@ -236,7 +311,7 @@ def _stock_call_in_graph(site, kernel, resource, x, run):
 
 
 def _bounded_call(site, kernel, resource, x):
-    """The kernel in separate ops, with the rate bounded.
+    """The kernel in separate ops, under rules.
 
     Race-free: the new states are tensors and those are used; no state is read after a write.
     """
@@ -244,17 +319,38 @@ def _bounded_call(site, kernel, resource, x):
         old = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
         new = kernel.advance(x, old)
         stock = kernel.read(x, new, kernel.alpha(x))
-        bounded = bound(stock.rate, site.limits)
-        update = worlds.where(bounded[1], bounded[0] * stock.direction, stock.update)
+        site.lr, site.gradient, site.first_power = x.lr, x.grad, x.beta1_power
+        outcome = site.bounded(stock.rate, stock.direction, None, stock.update, stock.alpha)
         writes = [kernels.write_state(getattr(x, name), new[name], x, resource) for name in kernel.states]
+        writes += outcome.writes
         if not site.record.silent:
             try:
                 if worlds.world() == worlds.GRAPH:
+                    clamped = tf.broadcast_to(outcome.clamped, tf.shape(outcome.rate))
                     writes += graph_tensors.publish(
-                        site.record, site.path, bounded[0], stock.alpha, update, bounded[1]
+                        site.record, site.path, outcome.rate, outcome.alpha, outcome.update, clamped
                     )
                 elif site.wanted():
-                    site.queue(lambda: stock.rate, lambda: stock.direction, lambda: stock.alpha, bounded)
+                    site.queue(lambda: stock.rate, lambda: stock.direction, lambda: outcome.alpha, outcome)
             except Exception as error:
                 site.not_observed(error)
-        return kernels.write_variable(x, update, writes, resource)
+        return kernels.write_variable(x, outcome.update, writes, resource)
+
+
+def prepare(record, optimizer, variables):
+    """Makes what the rules remember of `variables`, so that a checkpoint that is loaded next finds it."""
+    remembers_start = False
+    for variable in variables:
+        identity, path = worlds.identify(optimizer, variable)
+        rules = record.rules_for(path)
+        shape = worlds.shape_of(variable)
+        if shape is None or not any(rule.stateful for rule in rules):
+            continue
+        remembers_start = remembers_start or any(rule.remembers_start for rule in rules)
+        key = record.key(identity, path)
+        if any(rule.limits_change for rule in rules):
+            bounding.remembered(record, optimizer, key, variable, shape, worlds.dtype_of(variable), None)
+        if worlds.world() != worlds.GRAPH and not record.silent:
+            sampling.totals_of(optimizer, record, key, rules)
+    if remembers_start:
+        moments.start_of(record, optimizer)

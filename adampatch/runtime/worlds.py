@@ -32,6 +32,19 @@ def do_not_convert(function):
     return unconverted(call)
 
 
+def as_called(function):
+    """`function`, converted by AutoGraph exactly if the caller's code is being converted."""
+    if tf.executing_eagerly():
+        return function
+    try:
+        from tensorflow.python.autograph.core import ag_ctx
+        from tensorflow.python.autograph.impl import api
+
+        return api.tf_convert(function, ag_ctx.control_status_ctx(), convert_by_default=False)
+    except (ImportError, AttributeError, TypeError):
+        return function
+
+
 def where(condition, x, y):
     """`tf.where` of TensorFlow 2, where the three arguments broadcast, in every TensorFlow."""
     return (getattr(tf.compat.v1, "where_v2", None) or tf.where)(condition, x, y)
@@ -50,6 +63,12 @@ def world():
 def current_graph():
     """The graph that ops are being added to, None when executing eagerly."""
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+
+
+def branch_of(graph):
+    """The control flow context that a v1 graph is building now, else None."""
+    get = getattr(graph, "_get_control_flow_context", None)
+    return get() if get is not None and world() == GRAPH else None
 
 
 def in_branch():

@@ -42,38 +42,44 @@ def rule(**fields):
 
 
 def checked(*rules):
-    return settings.check_normal_form({"version": 1, "rules": list(rules)}, "here")[1]
+    return settings.check_form({"version": 1, "rules": list(rules)}, "here")[1]
 
 
-def test_rules_intersect_and_exclude():
+def ids(rules, path, optimizer):
+    return [found.id for found in matching.rules_of(rules, path, optimizer)]
+
+
+def test_rules_hold_for_what_they_match_and_do_not_exclude():
     rules = checked(
         rule(), rule(id="s", max=0.5, min=0.1, exclude=["*/bias"]), rule(id="t", optimizer="Nadam", max=0.2)
     )
-    assert matching.bounds(rules, "a/kernel", "Adam") == (0.1, 0.5)
-    assert matching.bounds(rules, "a/bias", "Adam") == (None, 1.0)
-    assert matching.bounds(rules, "a/kernel", "Nadam") == (0.1, 0.2)
-
-
-def test_of_several_bounds_on_one_side_the_narrower_holds():
-    rules = checked(rule(id="a", min=0.1), rule(id="b", min=0.3, max=0.9), rule(id="c", min=0.2, max=0.5))
-    assert matching.bounds(rules, "w", "Adam") == (0.3, 0.5)
-    assert matching.bounds(list(reversed(rules)), "w", "Adam") == (0.3, 0.5)
+    assert ids(rules, "a/kernel", "Adam") == ["r", "s"]
+    assert ids(rules, "a/bias", "Adam") == ["r"]
+    assert ids(rules, "a/kernel", "Nadam") == ["r", "s", "t"]
 
 
 def test_one_of_several_patterns_is_enough():
     rules = checked(rule(match=["a/*", "b/*"]))
-    assert matching.bounds(rules, "b/w", "Adam") == (None, 1.0)
+    assert ids(rules, "b/w", "Adam") == ["r"]
     matching.check_patterns(rules, ["a/w", "b/w"], "Adam")
 
 
 def test_a_rate_may_be_fixed():
-    assert matching.bounds(checked(rule(min=0.5, max=0.5)), "w", "Adam") == (0.5, 0.5)
+    assert ids(checked(rule(min=0.5, max=0.5)), "w", "Adam") == ["r"]
 
 
 def test_an_empty_intersection_names_both_rules():
     rules = checked(rule(id="up", min=2.0, max=None), rule(id="down", max=1.0))
     with pytest.raises(ValueError, match="the rules up, down leave no rate for 'w'"):
-        matching.bounds(rules, "w", "Adam")
+        matching.rules_of(rules, "w", "Adam")
+
+
+def test_bounds_that_move_or_do_not_hold_together_may_cross():
+    falling = {"kind": "linear", "from": 2.0, "to": 0.1, "start": 1, "end": 9}
+    rules = checked(
+        rule(id="up", min=1.5, max=None, end=3), rule(id="down", max=1.0), rule(id="later", max=falling)
+    )
+    assert ids(rules, "w", "Adam") == ["up", "down", "later"]
 
 
 def test_a_pattern_without_a_variable_shows_the_five_nearest():
@@ -85,15 +91,42 @@ def test_a_pattern_without_a_variable_shows_the_five_nearest():
     assert "nearest are dense_1/kernel, " in text and text.count("/k") == 6
 
 
+LINEAR = {"kind": "linear", "from": 1.0, "to": 2.0, "start": 1, "end": 5}
+
+
 @pytest.mark.parametrize(
     "form, words",
     [
         ({"version": 2}, "version 2 of the rules"),
         ({"gates": 1}, "'gates' is not known to this runtime"),
-        ({"rules": [rule(quantity="alpha")]}, "quantity 'alpha' is not known to this runtime"),
-        ({"rules": [rule(max={"kind": "linear"})]}, "knows only plain numbers"),
-        ({"rules": [rule(relative_to="lr")]}, "relative_to = 'lr' is not known"),
-        ({"rules": [rule(mode="shadow")]}, "mode = 'shadow' is not known"),
+        ({"rules": [rule(quantity="trust_ratio")]}, "quantity 'trust_ratio' is not known to this runtime"),
+        ({"rules": [rule(max={"kind": "cosine"})]}, "max of kind 'cosine' is not known"),
+        ({"rules": [rule(max={"kind": "linear", "from": 1.0})]}, "max.to is missing"),
+        ({"rules": [rule(max=dict(LINEAR, end=1))]}, "max ends at 1 and starts at 1"),
+        ({"rules": [rule(max=dict(LINEAR, steps=3))]}, "max.steps is not known"),
+        ({"rules": [rule(max=dict(LINEAR, kind="exp", to=0.0))]}, "max of kind exp is"),
+        (
+            {"rules": [rule(max={"kind": "adabound", "final": 0.1, "gamma": 0.0, "side": "upper"})]},
+            "gamma is 0",
+        ),
+        ({"rules": [rule(max={"kind": "adabound", "final": 0.1, "gamma": 0.1, "side": "in"})]}, "side 'in'"),
+        (
+            {"rules": [rule(max={"kind": "piecewise", "boundaries": [5], "values": [1.0]})]},
+            "1 boundaries and 1",
+        ),
+        ({"rules": [rule(max={"kind": "piecewise", "boundaries": [5, 5], "values": [1, 2, 3]})]}, "rising"),
+        ({"rules": [rule(relative_to="prev")]}, "relative_to 'prev' is not known"),
+        ({"rules": [rule(mode="observe")]}, "mode 'observe' is not known"),
+        ({"rules": [rule(trip=3)]}, "trip = 3 is not known"),
+        ({"rules": [rule(max_increase=1.0)]}, "max_increase is 1.0; use a factor above 1"),
+        (
+            {"rules": [rule(quantity="update", max_increase=2.0)]},
+            "change limits and conventions are of rates",
+        ),
+        ({"rules": [rule(quantity="rms_t", min=0.1)]}, "rms_t has no min"),
+        ({"rules": [rule(start=0)]}, "start is 0"),
+        ({"rules": [rule(start=5, end=4)]}, "it ends at 4 and starts at 5"),
+        ({"rules": [rule(relative_to="lr0", lr0=0.0)]}, "lr0 is 0"),
         ({"rules": [rule(max=-1.0)]}, "max is -1.0"),
         ({"rules": [rule(max=float("nan"))]}, "max is nan"),
         ({"rules": [rule(min=2.0)]}, "min 2.0 is above max 1.0"),
@@ -128,7 +161,7 @@ def test_who_wins(tmp_path):
     path = tmp_path / "r.json"
     path.write_text(json.dumps({"version": 1, "rules": [rule(id="file", max=0.25)]}))
     replaced = resolve(table, {}, {"ADAMPATCH_RULES": str(path)})
-    assert [r["id"] for r in replaced.rules] == ["file"] and replaced.emit == "stats"
+    assert [r.id for r in replaced.rules] == ["file"] and replaced.emit == "stats"
     assert [r["id"] for r in resolve(table, {"rules": str(path)}, {}).rules] == ["file"]
 
 
