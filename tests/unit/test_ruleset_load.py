@@ -153,7 +153,7 @@ def test_presets_load_and_say_what_they_are_for(preset: presets_module.Preset) -
 
 
 def test_presets() -> None:
-    assert [preset.name for preset in list_presets()] == ["ceiling", "floor"]
+    assert [preset.name for preset in list_presets()] == ["adabound", "ceiling", "floor", "slew"]
     assert (Rules.load("ceiling").rules[0].max, Rules.load("floor").rules[0].min) == (1.0, 1e-4)
 
 
