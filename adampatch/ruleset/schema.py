@@ -63,20 +63,20 @@ class Quantity:
 
 QUANTITIES = {
     "rate": Quantity("the rate of each element", "element", changes=True, convention=True),
-    "alpha": Quantity("alpha, which scales all rates", "optimizer"),
+    "alpha": Quantity("alpha", "optimizer"),
     "update": Quantity("the size of each element's update", "element"),
-    "update_rms": Quantity("the root mean square of a variable's update", "variable"),
-    "rms_t": Quantity("a variable's RMS_t, gradients over their own running size", "variable", min=False),
-    "update_to_weight": Quantity("the norm of a variable's update over its own", "variable"),
+    "update_rms": Quantity("the root mean square of each variable's update", "variable"),
+    "rms_t": Quantity("RMS_t of each variable", "variable", min=False),
+    "update_to_weight": Quantity("the norm of each variable's update over its own", "variable"),
 }
 
 # relative_to -> in words, what multiplies the bounds
 FACTORS = {
     "absolute": "",
     "lr": "the learning rate",
-    "lr0": "the first learning rate",
+    "lr0": "the learning rate at the start",
     "alpha": "alpha",
-    "lr/lr0": "the learning rate over the first one",
+    "lr/lr0": "the learning rate over that at the start",
 }
 
 RULE_FIELDS: dict[str, Field] = {

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adampatch.errors import AdampatchError
-from adampatch.ruleset import CODES, RuleErrors, Rules
+from adampatch.ruleset import CODES, RuleErrors, Rules, list_presets
 from adampatch.ruleset.positions import Positions
 
 MALFORMED = Path(__file__).parent.parent / "fixtures/rules/malformed.txt"
@@ -153,8 +153,9 @@ def test_files_and_presets_that_do_not_exist(tmp_path: Path) -> None:
         Rules.load(f"{tmp_path}/")
     with pytest.raises(AdampatchError) as caught:
         Rules.load("celing")
+    names = ", ".join(preset.name for preset in list_presets())
     assert str(caught.value) == (
-        'there is no preset "celing"; did you mean "ceiling"? presets are adabound, ceiling, floor, slew; '
+        f'there is no preset "celing"; did you mean "ceiling"? presets are {names}; '
         "a file is named with a / or ends in .toml or .json"
     )
 
