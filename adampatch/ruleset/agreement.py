@@ -97,7 +97,7 @@ def _times(given: Given, values: Given, path: Path, complaints: Complaints) -> N
         return
     at = crossings.first_crossing(low, high, start, end)
     if at is not None:
-        what = f"min {crossings.said(low, at)} is greater than max {crossings.said(high, at)}"
+        what = "min {} is greater than max {}".format(*crossings.said(low, high, at))
         if not (isinstance(low, float) and isinstance(high, float)):
             what += f" at update {at}"
         fix = "no value satisfies both: lower min or raise max"

@@ -90,6 +90,13 @@ def _first(left: int, right: int, holds: Callable[[int], bool]) -> int:
     return left
 
 
-def said(bound: Bound, t: int) -> str:
-    """A bound's value at an update, short: a plain number as it is, else to six digits."""
-    return repr(bound) if isinstance(bound, float) else f"{value(bound, t):.6g}"
+def said(low: Bound, high: Bound, t: int) -> tuple[str, str]:
+    """Both bounds at an update: plain numbers as they are, others to as many digits as tell the two apart."""
+    for digits in range(6, 18):
+        texts = [
+            repr(bound) if isinstance(bound, float) else f"{value(bound, t):.{digits}g}"
+            for bound in (low, high)
+        ]
+        if float(texts[0]) > float(texts[1]):
+            break
+    return texts[0], texts[1]

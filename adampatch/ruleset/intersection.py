@@ -26,10 +26,11 @@ def check_intersection(one: Rule, other: Rule, path: Path, complaints: Complaint
         if at is None:
             continue
         moving = start > 1 or not (isinstance(low.min, float) and isinstance(high.max, float))
+        lowest, highest = said(low.min, high.max, at)
         what = (
             f'together with rule "{one.id}" it leaves no {one.quantity} for the same variables'
             f"{f' at update {at}' if moving else ''} "
-            f'(min {said(low.min, at)} of "{low.id}" is greater than max {said(high.max, at)} of "{high.id}")'
+            f'(min {lowest} of "{low.id}" is greater than max {highest} of "{high.id}")'
         )
         fix = "change one of the bounds, or keep the variables apart with match and exclude"
         if at > start:

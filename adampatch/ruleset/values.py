@@ -12,6 +12,7 @@ from typing import Any
 
 from adampatch.ruleset import bounds, moments, schema
 from adampatch.ruleset.complaints import Complaints, Path, shown
+from adampatch.ruleset.crossings import HORIZON
 
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _NEAR = 0.65  # how alike a name must be to be offered; below it "action" would be "convention"
@@ -130,6 +131,9 @@ class Values:
         if not pattern.strip() or pattern == "re:":
             fix = 'remove it, or write "**" for all variables'
             self._no("AP312", path, f"{label} holds the empty pattern {shown(pattern)}", fix)
+        elif pattern.endswith(":0") and not pattern.startswith("re:"):
+            what = f'{label} holds {shown(pattern)}, and paths are names without ":0"'
+            self._no("AP312", path, what, f"write {shown(pattern[: -len(':0')])}")
         elif pattern.startswith("re:"):
             try:
                 re.compile(pattern[len("re:") :])
@@ -207,13 +211,18 @@ class Values:
                 below = int(count * self.steps_per_epoch)
                 what = f"{label} is {shown(value)}, no whole number of updates at {self.steps_per_epoch} each"
                 return self._no("AP313", path, what, f"write {below} or {below + 1}, in updates")
-            value = number + 1 if field.kind == "start" else number
+            number += field.kind == "start"
         elif type(value) is not int:
             return self._mistyped(field, label, value, path)
-        if value < 1:
-            what = f"{label} is {value}, and updates count from 1"
-            return self._no("AP305", path, what, f"write {schema.KINDS['count']}")
-        return value
+        else:
+            number = value
+        if number < 1:
+            what = f"{label} is {shown(value)}, and updates count from 1"
+            return self._no("AP305", path, what, f"write {schema.KINDS[field.kind]}")
+        if number > HORIZON:
+            what = f"{label} is {shown(value)}, which no training comes to"
+            return self._no("AP305", path, what, f"write a number of updates up to {HORIZON}")
+        return number
 
     def _moments(self, field: schema.Field, label: str, value: Any, path: Path) -> object:
         if not isinstance(value, list):
