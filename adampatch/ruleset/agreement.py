@@ -87,7 +87,7 @@ def _times(given: Given, values: Given, path: Path, complaints: Complaints) -> N
     finite = True
     for name in BOUNDS:
         bound = values.get(name)
-        at = None if bound is None else crossings.first_not_finite(bound, start, end)
+        at = None if bound is None else crossings.first_not_finite(bound, start)
         if at is not None:
             what = f"{name} is not finite at update {at}: its final or its gamma is too far from 1"
             complaints.add("AP307", (*path, name), what, "write final = 0.1 and gamma = 0.001, or near these")

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+#: the greatest float32: rates and steps of most variables are no larger
+GREATEST = 3.4028234663852886e38
+
 
 @dataclass(frozen=True)
 class Linear:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 
-from adampatch.ruleset.bounds import Bound, Exponential, value
+from adampatch.ruleset.bounds import GREATEST, Bound, Exponential, value
 
 #: the last update that is looked at where a window has no end: up to here a float holds every count
 HORIZON = 2**53
@@ -38,12 +38,12 @@ def first_crossing(low: Bound, high: Bound, start: int = 1, end: int | None = No
     return None
 
 
-def first_not_finite(bound: Bound, start: int = 1, end: int | None = None) -> int | None:
-    """The first update of the window at which the bound overflows.
+def first_not_finite(bound: Bound, start: int = 1) -> int | None:
+    """The first update from `start` at which a bound of valid numbers overflows float32, or is nan.
 
-    Only the upper bound of AdaBound can, which falls: so it is the first update or none.
+    Only the upper bound of AdaBound can, which falls: so it is `start`, or none.
     """
-    return None if math.isfinite(value(bound, start)) else start
+    return None if value(bound, start) <= GREATEST else start
 
 
 def _smooth(low: Bound, high: Bound, start: int, last: int) -> Iterator[tuple[int, int]]:

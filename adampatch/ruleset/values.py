@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from adampatch.ruleset import bounds, moments, schema
+from adampatch.ruleset.bounds import GREATEST
 from adampatch.ruleset.complaints import Complaints, Path, shown
 from adampatch.ruleset.crossings import HORIZON
 
@@ -158,9 +159,12 @@ class Values:
             number = float(value)
         except OverflowError:
             number = math.inf
+        bounding = field.kind in ("bound", "amount", "amounts")
+        if math.isfinite(number) and bounding and abs(number) > GREATEST:
+            what = f"{label} is {number!r}, which a float32 variable cannot hold"
+            return self._no("AP307", path, what, f"write a number up to {GREATEST:.2g}")
         if math.isfinite(number):
             return number + 0.0  # -0.0 is 0.0
-        bounding = field.kind in ("bound", "amount", "amounts")
         fix = f"write {schema.KINDS['amount' if bounding else field.kind]}"
         if field.kind == "bound":
             fix += f", or remove {label} for no bound"

@@ -13,7 +13,7 @@ def number(x: float) -> str:
 
 
 def moving(bound: Bound) -> str:
-    """A bound over time: "1", "from 1 to 0.1 between updates 1 and 1000"."""
+    """A bound over time: "1", "1, falling to 0.1 between updates 1 and 1000"."""
     if isinstance(bound, float):
         return number(bound)
     if isinstance(bound, Piecewise):
@@ -25,9 +25,10 @@ def moving(bound: Bound) -> str:
     if isinstance(bound, AdaBound):
         way = "rising" if bound.side == "lower" else "falling"
         return f"{number(value(bound, 1))}, {way} to {number(bound.final)}"
-    way = "" if isinstance(bound, Linear) else " on a logarithmic scale"
+    way = "rising" if bound.last > bound.first else "falling"
+    scale = "" if isinstance(bound, Linear) else " on a logarithmic scale"
     between = f"between updates {bound.start} and {bound.end}"
-    return f"from {number(bound.first)} to {number(bound.last)}{way} {between}"
+    return f"{number(bound.first)}, {way} to {number(bound.last)}{scale} {between}"
 
 
 def limits(rule: Rule) -> str:

@@ -150,7 +150,8 @@ def test_what_overflows_does_so_at_the_first_update_of_the_window() -> None:
     assert first_not_finite(AdaBound(1.0, 1e-320, "upper"), 3) == 3
     assert first_not_finite(AdaBound(0.0, 5e-324, "upper")) == 1  # 0 times infinity
     assert first_not_finite(AdaBound(1.0, 5e-324, "lower")) is None
-    assert all(first_not_finite(bound) is None for bound in (0.5, Linear(0.0, 1e308, 1, 9)))
+    assert first_not_finite(AdaBound(1.0, 1e-39, "upper"), 2) == 2  # finite, but not in float32
+    assert all(first_not_finite(bound) is None for bound in (0.5, Linear(0.0, 1e38, 1, 9)))
     assert math.isfinite(value(Linear(0.0, 1.7e308, 1, 9), 5))
 
 

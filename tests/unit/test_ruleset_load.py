@@ -7,8 +7,11 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from adampatch.ruleset import Observe, Rule, Rules, find_preset
+from adampatch.ruleset.bounds import AdaBound, Exponential, Linear, Piecewise
 
 FULL = """
 version = 1
@@ -190,6 +193,45 @@ def test_every_field_in_the_normal_form(tmp_path: Path) -> None:
     path.write_text(rules.to_json())
     assert Rules.load(path) == Rules.from_normal_form(json.loads(rules.to_json())) == rules
     assert hash(Rules.load(path)) == hash(rules)
+
+
+NAMES = st.lists(st.sampled_from(["**", "a/*", "re:^b", "**/kernel"]), min_size=1, max_size=3).map(tuple)
+MOVING = st.one_of(
+    st.floats(0.0, 9.0),
+    st.builds(Linear, st.floats(0.0, 9.0), st.floats(0.0, 9.0), st.integers(1, 9), st.integers(10, 99)),
+    st.builds(Exponential, st.floats(0.1, 9.0), st.floats(0.1, 9.0), st.integers(1, 9), st.integers(10, 99)),
+    st.builds(AdaBound, st.floats(0.0, 9.0), st.floats(1e-9, 9.0), st.sampled_from(["lower", "upper"])),
+    st.builds(lambda a, b: Piecewise((7, 70), (a, b, a)), st.floats(0.0, 9.0), st.floats(0.0, 9.0)),
+)
+FACTORS = st.none() | st.floats(1.0, 9.0, exclude_min=True)
+RULE = st.builds(
+    Rule,
+    st.just("a"),
+    st.just("rate"),
+    NAMES,
+    st.just(()),
+    st.sampled_from(["*", "Adam"]),
+    st.none(),
+    MOVING,
+    st.sampled_from(["lr0", "lr/lr0"]),
+    st.none() | st.floats(1e-9, 9.0),
+    FACTORS,
+    FACTORS,
+    st.sampled_from(["raw", "corrected"]),
+    st.integers(1, 50),
+    st.none() | st.integers(50, 99),
+    st.sampled_from(["enforce", "shadow"]),
+)
+
+
+@settings(max_examples=300)
+@given(RULE)
+def test_any_rule_comes_back_from_its_normal_form(rule: Rule) -> None:
+    rules = Rules((rule,))
+    again = Rules.from_normal_form(json.loads(rules.to_json()))
+    assert again == rules
+    assert hash(again) == hash(rules)
+    assert again.normal_form() == rules.normal_form()
 
 
 def test_what_happens_anyway_may_be_said_and_is_left_out(tmp_path: Path) -> None:
