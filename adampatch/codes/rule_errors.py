@@ -46,14 +46,19 @@ _ENTRIES: dict[str, tuple[str, str, str]] = {
         "give each rule an id of its own",
     ),
     "AP307": (
-        "A rate is never negative, and a bound of infinity or nan bounds nothing.",
+        "What is bounded is never negative, and a bound of infinity or nan bounds nothing.",
         _rule("max = -1.0"),
         "write a number from 0, or leave the bound out",
     ),
     "AP308": (
-        "No rate is at least min and at most max.",
-        _rule("min = 2.0", "max = 1.0", "accept_unbounded_step = true"),
-        "lower min or raise max",
+        "No value is at least min and at most max. Of bounds that move, the first update is named at which "
+        "they have crossed.",
+        _rule(
+            'max = { kind = "linear", from = 1.0, to = 0.1, end = 1000 }',
+            "min = 0.5",
+            "accept_unbounded_step = true",
+        ),
+        "lower min or raise max, or end the rule before",
     ),
     "AP309": (
         "Each of the rules can be kept, but not all of them where they meet.",
@@ -62,9 +67,9 @@ _ENTRIES: dict[str, tuple[str, str, str]] = {
         "change one of the bounds, or keep the variables apart with match and exclude",
     ),
     "AP310": (
-        "A rule is a bound: with neither it would be observed and never bind.",
+        "A rule bounds a quantity, or how fast it changes: with neither it would be observed and never bind.",
         _rule(),
-        "add max, or min, or remove the rule",
+        "add max, or min, or max_increase, or remove the rule",
     ),
     "AP311": (
         "Adam's step stays near the learning rate because the rate falls where gradients grow. With a "
@@ -77,10 +82,35 @@ _ENTRIES: dict[str, tuple[str, str, str]] = {
         _rule("max = 1.0", "match = []"),
         'correct the pattern; "**" is for all variables',
     ),
-    "AP390": (
-        "The language of rules describes more than this version does; nothing is left out in silence.",
-        _rule('mode = "shadow"', "max = 1.0"),
-        "leave the feature out, or upgrade adampatch",
+    "AP313": (
+        "Moments may be written in epochs where the file says how many updates an epoch has, and where that "
+        "comes to a whole number of updates.",
+        _rule("max = 1.0", 'start = "3 epochs"'),
+        "add steps_per_epoch before the first table, or write the number of updates",
+    ),
+    "AP314": (
+        "A rule holds from the update `start` to the update `end`, both counted from 1 and both within.",
+        _rule("max = 1.0", "start = 100", "end = 50"),
+        "exchange or correct the two",
+    ),
+    "AP315": (
+        "A bound that moves must end after it starts; a piecewise one has boundaries that rise, and one "
+        "value more than boundaries.",
+        _rule('max = { kind = "piecewise", boundaries = [1000], values = [1.0] }'),
+        "write the table as the message says",
+    ),
+    "AP316": (
+        "Each field is right for itself, but not beside the others: limits on changes and `convention` are "
+        "for the rate, `relative_to` multiplies min and max, `lr0` is for bounds relative to it, and "
+        "`rms_t` has no min.",
+        _rule("max_increase = 1.01", 'relative_to = "lr"'),
+        "leave one of the fields out, or bound another quantity",
+    ),
+    "AP317": (
+        "Where a large gradient comes, Adam's rate falls at once, and that alone keeps the step small. With "
+        "a limit on falling the biggest step was measured to be 76 to 379 times larger.",
+        _rule("max_decrease = 2.0"),
+        "add allow_slow_fall = true if that is what you want, or limit the rise with max_increase",
     ),
 }
 

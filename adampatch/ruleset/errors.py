@@ -19,10 +19,14 @@ CODES = {
     "AP307": "a bound that is negative or not finite",
     "AP308": "min is greater than max",
     "AP309": "two rules on the same variables leave no value that satisfies both",
-    "AP310": "a rule with neither min nor max does nothing",
+    "AP310": "a rule with no bound and no limit does nothing",
     "AP311": "a lower bound on the rate removes Adam's own step limit and needs consent",
     "AP312": "a pattern that cannot match",
-    "AP390": "a feature of the rules language that this version of adampatch does not have yet",
+    "AP313": "epochs that cannot be turned into updates",
+    "AP314": "a window that ends before it starts",
+    "AP315": "the numbers of a bound table do not fit together",
+    "AP316": "fields of a rule that do not go together",
+    "AP317": "a limit on how fast the rate falls can enlarge steps and needs consent",
 }
 
 

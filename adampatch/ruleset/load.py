@@ -15,6 +15,7 @@ from typing import Any
 from adampatch.errors import AdampatchError
 from adampatch.ruleset.check import Check
 from adampatch.ruleset.errors import RuleError, RuleErrors
+from adampatch.ruleset.explain import Explanation, explanation
 from adampatch.ruleset.model import Observe, Rule
 from adampatch.ruleset.positions import Positions
 from adampatch.ruleset.presets import find_preset
@@ -81,6 +82,17 @@ class Rules:
             "runtime": {} if self.compile is None else {"compile": self.compile},
             "rules": [rule.normal_form() for rule in self.rules],
         }
+
+    def explain(self, model_or_variables: object) -> Explanation:
+        """Prints variable x rules x bounds, and returns the same as data.
+
+        model_or_variables: a Keras model, a layer, an optimizer that is built, or a list of variables or of
+        their paths. Bounds that move are shown at updates 1, 100 and 10000. A rule that matches no variable
+        is named with the five nearest. Raises `AdampatchError` where no variables can be found.
+        """
+        found = explanation(self.rules, model_or_variables)
+        print(found)
+        return found
 
     def to_json(self) -> str:
         return json.dumps(self.normal_form(), indent=2, ensure_ascii=False) + "\n"

@@ -27,8 +27,8 @@ ARROWS = {
     "cli": {"project", "ruleset", "verify", "codes", "errors", ""},
     "runtime": set(),
 }
-#: what the target side may reach in functions, when it is asked to
-LAZY = {"runtime": {"rewrite", "ruleset"}, "verify": {"runtime"}}
+#: what may be reached in functions, when it is asked for
+LAZY = {"runtime": {"rewrite", "ruleset"}, "verify": {"runtime"}, "ruleset": {"runtime"}}
 TARGET_SIDE = [
     *sorted((PACKAGE / "runtime").glob("**/*.py")),
     *sorted((PACKAGE / "verify" / "worker").glob("**/*.py")),
