@@ -234,6 +234,7 @@ def _kept_numbers(record):
             found = registry[record] = tf.compat.v1.placeholder_with_default(
                 tf.constant(given), given.shape, name="adampatch/numbers"
             )
+            graph.add_to_collection("adampatch/numbers", found)
         return found
 
 

@@ -268,13 +268,9 @@ def _check_together(rule, where):
     low, high = rule.low, rule.high
     if low is None and high is None and not rule.limits_change:
         fail(where, "there is neither min nor max", "give at least one")
-    if low is not None and high is not None and low.number is not None and high.number is not None:
-        if low.number > high.number:
-            fail(
-                where,
-                "min {!r} is above max {!r}".format(low.number, high.number),
-                "exchange or correct them",
-            )
+    fixed = [bound.number for bound in (low, high) if bound is not None and bound.number is not None]
+    if len(fixed) == 2 and fixed[0] > fixed[1]:
+        fail(where, "min {!r} is above max {!r}".format(*fixed), "exchange or correct them")
     if rule.quantity != "rate" and (rule.limits_change or rule.convention != "raw"):
         fail(where, "change limits and conventions are of rates", 'use quantity = "rate"')
     if rule.quantity == "rms_t" and low is not None:

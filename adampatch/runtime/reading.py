@@ -5,7 +5,7 @@ Reads variables of ours; writes nothing.
 
 import numpy as np
 
-from adampatch.runtime import records, wrappers
+from adampatch.runtime import records, settings, wrappers
 from adampatch.runtime.lazy import tf
 from adampatch.runtime.settings import NotYetAvailable
 
@@ -196,3 +196,23 @@ def snapshot(optimizer):
         "(the first update is sampled, then every `every` updates); a model that trained before its "
         "optimizer was patched needs model.compile again",
     )
+
+
+def update_rules(optimizer, rules):
+    """Gives a patched optimizer rules that differ from its own in numbers alone; no step is traced anew.
+
+    `rules`: a file, a preset or the normal form, as for `patched(..., rules=)`. In a v1 graph feed the
+    tensor in the collection "adampatch/numbers" instead.
+
+    Raises ValueError where more than numbers differs, or `optimizer` is no patched one.
+    """
+    found = _records(optimizer)
+    if not found:
+        raise ValueError(
+            "adampatch: {} has no rules to update; pass it through adampatch.patched() first".format(
+                type(optimizer).__name__
+            )
+        )
+    form = settings.load_rules(rules)[0]
+    for record in found:
+        record.update_numbers(form)

@@ -202,6 +202,23 @@ class Record(object):
             self._rules[path] = found
         return found
 
+    def update_numbers(self, form):
+        """Puts the numbers of a normal form of rules in place of those in use, without a new trace.
+
+        Raises ValueError where more than numbers differs.
+        """
+        rules = settings.check_form(form, "the new rules")[1]
+        if [rule.shape for rule in rules] != [rule.shape for rule in self.settings.rules]:
+            raise ValueError(
+                "adampatch: the new rules differ from those of {} in more than numbers; pass them to "
+                "patched(optimizer, rules=...) before training".format(self.optimizer_name)
+            )
+        with self.lock:
+            self.settings.rules = rules
+            self._rules.clear()
+            for variable in self.numbers.values():
+                variable.assign([x for rule in rules for x in rule.numbers])
+
     def variables(self):
         """Every variable of ours for this optimizer."""
         with self.lock:

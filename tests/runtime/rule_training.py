@@ -1,5 +1,7 @@
 """Trainings of two variables, one of them sparse, that show their states, in each code family."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -142,3 +144,33 @@ def values_of(training):
     if hasattr(training, "values"):
         return list(training.values)
     return [w.numpy() for w in training.w]
+
+
+@contextlib.contextmanager
+def unpatched():
+    patched, adampatch.patched = adampatch.patched, lambda optimizer, **_: optimizer
+    try:
+        yield
+    finally:
+        adampatch.patched = patched
+
+
+class Stock(Eager):
+    """The same training, unpatched."""
+
+    def __init__(self, make, mode="function"):
+        with unpatched():
+            made = make()
+            super().__init__(lambda: made, [], mode=mode, v1=isinstance(made, tf.compat.v1.train.Optimizer))
+
+    def state(self):
+        return self.variables()[2:]
+
+
+class StockGraph(Graph):
+    """The same session, unpatched."""
+
+    def __init__(self):
+        with unpatched():
+            super().__init__(lambda: tf.compat.v1.train.AdamOptimizer(0.01), [])
+        self.shows = {}

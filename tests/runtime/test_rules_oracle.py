@@ -177,9 +177,9 @@ def test_each_rule_is_the_oracles(family, name):
     _, oracles = judge(training, family, rules, STEPS, lambda t: np.float32(0.01))
     shown = training.shown()["variables"]
     totals = [shown[path]["rules"] for path in ("kernel", "table")]
-    assert all(
-        row["clamped_total"] > 0 and row["samples"] == STEPS for rows in totals for row in rows.values()
-    )
+    rows = [row for rows in totals for row in rows.values()]
+    assert any(row["clamped_total"] > 0 for row in rows)
+    assert all(row["samples"] == STEPS and row["clamped_frac"] <= 1 for row in rows)
     if name == "slew":
         assert [rows["r"]["clamped_total"] for rows in totals] == [oracle.bound_rises for oracle in oracles]
 
@@ -200,14 +200,12 @@ def test_rms_t_of_train_optimizers(family):
     judge(training, family, rules, STEPS, lambda t: np.float32(0.01))
 
 
+# Legacy classes merge the doubles of sparse rows, whose number XLA cannot know: stock has no jit there.
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("mode", ("eager", "jit"))
+@pytest.mark.parametrize(
+    "mode, family", [("eager", family) for family in FAMILIES] + [("jit", "keras3"), ("jit", "k2")]
+)
 def test_each_rule_eagerly_and_compiled(family, mode, name):
     rules = RULES[name]
-    if mode == "jit" and family == "v2":
-        pytest.skip(
-            "IndexedSlices with doubles have no static size, which XLA asks of tf_keras' legacy classes"
-        )
     training = trainings(rules, 0.01, mode=mode)[family]()
     judge(training, family, rules, 25, lambda t: np.float32(0.01))
