@@ -5,14 +5,27 @@ Names only; what they do lives in runtime/ (target side) and ruleset/ (tool side
 
 __version__ = "0.1.0"
 
-__all__ = ["NotYetAvailable", "Rules", "effective_rates", "optimizers", "patched", "snapshot", "v1"]
+__all__ = [
+    "NotYetAvailable",
+    "Rules",
+    "effective_rates",
+    "install",
+    "optimizers",
+    "patched",
+    "snapshot",
+    "uninstall",
+    "update_rules",
+    "v1",
+]
 
 
 def __getattr__(name):
     import importlib
 
-    if name in ("effective_rates", "snapshot"):
+    if name in ("effective_rates", "snapshot", "update_rules"):
         return getattr(importlib.import_module("adampatch.runtime.reading"), name)
+    if name in ("install", "uninstall"):
+        return getattr(importlib.import_module("adampatch.importing"), name)
     if name == "patched":
         return importlib.import_module("adampatch.runtime.binding").bind(None, "adampatch").patched
     if name == "NotYetAvailable":

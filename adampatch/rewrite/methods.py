@@ -36,7 +36,7 @@ def edits_by_method(module: Module, report: ClassReport) -> dict[str, tuple[str,
     after = _texts(rewritten(module.text, plan(module, [report], [], "")), report.name, index)
     found = {}
     for name in sorted(names):
-        edits = _difference(before[name], after[name])
+        edits = difference(before[name], after[name])
         if edited(before[name], edits) != after[name]:
             raise AssertionError(f"the edits of {report.name}.{name} do not give its new text")
         found[name] = (digest(before[name]), edits)
@@ -77,7 +77,7 @@ def _classes(text: str, name: str) -> list[ast.ClassDef]:
     return [n for n in ast.walk(syntax_tree(text)) if isinstance(n, ast.ClassDef) and n.name == name]
 
 
-def _difference(old: str, new: str) -> Edits:
+def difference(old: str, new: str) -> Edits:
     """Edits token by token, so that they hold what was added and nothing of what was there."""
     a, b = _TOKEN.findall(old), _TOKEN.findall(new)
     starts = [0]

@@ -9,6 +9,7 @@ _HOMES = {
     "NotYetAvailable": "settings",
     "effective_rates": "reading",
     "snapshot": "reading",
+    "update_rules": "reading",
 }
 
 __all__ = sorted(_HOMES)

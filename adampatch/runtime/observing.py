@@ -64,7 +64,8 @@ def observed_class(binding, cls):
             carried = record.take_carried()
             if graph is not None:
                 _order(record, carried, out if isinstance(out, (list, tuple)) else [out])
-            if not record.reached and not wrappers.held(self):  # else what it holds may do the work
+            # what it holds may do the work, and so may code of another binding
+            if not any(other.reached for other in records.find(self)) and not wrappers.held(self):
                 _warn_unreached(record, given)
             binding.end(self)
         return out

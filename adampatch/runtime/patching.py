@@ -124,13 +124,25 @@ def _patched_class(binding, cls):
         if cls.__adampatch_binding__ is binding:
             return cls
         cls = cls.__adampatch_origin__  # another project's rules
-    if getattr(cls, "__adampatch_observed__", False):
-        return cls  # patched in its source, or derived from a patched class
+    if getattr(cls, "__adampatch_observed__", False) and not _has_own_update(cls):
+        return cls  # patched in its source or in place, or derived from a patched class
     with _CLASSES_LOCK:
         found = _CLASSES.get((binding, cls))
         if found is None:
             found = _CLASSES[(binding, cls)] = _build(binding, cls)
         return found
+
+
+def _has_own_update(cls):
+    """Whether `cls` derives from a class patched in place and may hold an update that is not."""
+    if not any("__adampatch_installed__" in vars(base) for base in cls.__mro__):
+        return False
+    return any(
+        "__adampatch_observed__" not in vars(base)
+        and not stock_edits.has_no_update(base)
+        and not is_frame(base)
+        for base in cls.__mro__
+    )
 
 
 def _name(cls):
@@ -146,7 +158,19 @@ def _backend_of(cls):
     return "tensorflow"
 
 
-def _is_frame(owner):
+def runs_on_tensorflow(cls):
+    """Whether an optimizer class steps on TensorFlow; warns, once, where Keras 3 runs on another backend."""
+    backend = _backend_of(cls)
+    if backend != "tensorflow":
+        records.warn_once(
+            ("backend", backend),
+            "Keras runs on {}, adampatch on TensorFlow only: stock behaviour.".format(backend),
+        )
+    return backend == "tensorflow"
+
+
+def is_frame(owner):
+    """Whether a class defines the frame of an update and never a site."""
     module = owner.__module__
     if any(module == m or module.startswith(m + ".") for m in _FRAME_PACKAGES):
         return True
@@ -158,16 +182,20 @@ def _rewritten(binding, cls):
     this package brings, of all others from the tool side."""
     out = []
     for owner in cls.__mro__:
-        if _is_frame(owner):
+        if is_frame(owner) or "__adampatch_installed__" in vars(owner):
             continue
-        found = stock_edits.of_class(owner)
-        if found is None:
-            found = _edits_by_tool(owner, cls)
+        found = edits_of(owner, cls)
         if found:
             out.append(
                 (owner, {name: methods.remade(owner, name, *found[name], binding=binding) for name in found})
             )
     return out
+
+
+def edits_of(owner, cls):
+    """{name: (digest, edits)} of the methods of `owner`, a base of `cls` or itself, that hold sites."""
+    found = stock_edits.of_class(owner)
+    return _edits_by_tool(owner, cls) if found is None else found
 
 
 def _edits_by_tool(owner, cls):
@@ -190,14 +218,11 @@ def _edits_by_tool(owner, cls):
 
 
 def _build(binding, cls):
-    backend = _backend_of(cls)
-    if backend != "tensorflow":
-        records.warn_once(
-            ("backend", backend),
-            "Keras runs on {}, adampatch on TensorFlow only: stock behaviour.".format(backend),
-        )
+    if not runs_on_tensorflow(cls):
         return cls
     rewritten = _rewritten(binding, cls)
+    if not rewritten and getattr(cls, "__adampatch_observed__", False):
+        return cls
     if not rewritten:
         raise methods.Unpatchable(
             None, "adampatch: {} has no Adam-family update; nothing to patch. {}".format(_name(cls), _SCOPE)

@@ -111,7 +111,7 @@ class Graph:
             self.train = self.opt.apply_gradients([(self.fed[0], self.w[0]), (rows, self.w[1])])
             self.shows = adampatch.v1.tensors()
             self.states = [[self.opt.get_slot(w, name) for name in ("m", "v")] for w in self.w]
-            self.saver = v1.train.Saver()
+            self.saver = v1.train.Saver(max_to_keep=100)
             self.initial = v1.global_variables_initializer()
         self.session = v1.Session(graph=self.graph)
         self.session.run(self.initial)
@@ -124,6 +124,14 @@ class Graph:
 
     def slots(self, i):
         return tuple(self.session.run(self.states[i]))
+
+    def save(self, path, step=None):
+        with self.graph.as_default():
+            return self.saver.save(self.session, str(path), step)
+
+    def restore(self, path):
+        with self.graph.as_default():
+            self.saver.restore(self.session, path)
 
     @property
     def values(self):

@@ -24,13 +24,20 @@ ARROWS = {
     "codes": {"ruleset"},
     "project": {"rewrite", "analysis", "runtime", "errors", ""},
     "verify": {"project", "errors", ""},
-    "cli": {"project", "ruleset", "verify", "codes", "errors", ""},
+    "cli": {"project", "ruleset", "verify", "codes", "importing", "errors", ""},
+    "importing": {"runtime"},
     "runtime": set(),
 }
 #: what may be reached in functions, when it is asked for
-LAZY = {"runtime": {"rewrite", "ruleset"}, "verify": {"runtime"}, "ruleset": {"runtime"}}
+LAZY = {
+    "runtime": {"rewrite", "ruleset"},
+    "importing": {"project"},
+    "verify": {"runtime"},
+    "ruleset": {"runtime"},
+}
 TARGET_SIDE = [
     *sorted((PACKAGE / "runtime").glob("**/*.py")),
+    *sorted((PACKAGE / "importing").glob("**/*.py")),
     *sorted((PACKAGE / "verify" / "worker").glob("**/*.py")),
     *(PACKAGE / n for n in ("__init__.py", "v1.py", "optimizers.py")),
 ]
