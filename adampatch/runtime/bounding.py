@@ -341,7 +341,7 @@ def bounded_update(site, moment, rate, direction, decay, update, alpha):
 def remembered(record, optimizer, key, variable, shape, dtype, rows):
     """(rates of the update before, function that writes the rates to remember and gives the ops)."""
     kept = record.state.variable(
-        optimizer, "rate/" + key, np.zeros(shape, wide(dtype).as_numpy_dtype), near=variable
+        optimizer, "rate/" + record.kept_as(key), np.zeros(shape, wide(dtype).as_numpy_dtype), near=variable
     )
     if rows is None:
         return rule_state.read(kept), lambda value: rule_state.write(kept, tf.broadcast_to(value, shape))

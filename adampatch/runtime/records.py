@@ -177,6 +177,14 @@ class Record(object):
                 self.keys[identity] = key
             return key
 
+    def kept_as(self, key):
+        """What the state of the variable that is reported as `key` is called in a checkpoint: in v1 graphs
+        its path; elsewhere its place among the variables, since Keras counts its layers' names on."""
+        if worlds.world() == worlds.GRAPH:
+            return key
+        with self.lock:
+            return str(list(self.keys.values()).index(key))
+
     def check(self, paths):
         """Checks once that every pattern of every rule matches one of `paths`.
 

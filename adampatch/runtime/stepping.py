@@ -47,7 +47,7 @@ class _Site(object):
 
     def bounded(self, rate, direction, decay, update, alpha):
         """The Outcome of the update under the rules of the variable."""
-        moment = self.record.moment(self.key, self._moment)
+        moment = self.record.moment(self.record.kept_as(self.key), self._moment)
         if self.lr is not None:
             moment.show_lr(self.lr)
         self.stock_rate, self.alpha = rate, alpha

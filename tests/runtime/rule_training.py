@@ -83,9 +83,7 @@ class Eager:
 
     def remembered(self, i):
         """The rates that limits of change go by, None where no rule has one."""
-        found = [
-            record.state.names.get("rate/" + ("kernel", "table")[i]) for record in records.find(self.opt)
-        ]
+        found = [record.state.names.get(f"rate/{i}") for record in records.find(self.opt)]
         return None if found[0] is None else found[0].numpy()
 
     def shown(self):

@@ -68,10 +68,11 @@ def test_numbers_change_without_a_new_trace(family):
     steps = list(gradients(4))
     run.step(*steps[0])
     assert run.rates()[0].max() == np.float32(1e-3)
+    traced = run.apply.experimental_get_tracing_count()
     adampatch.update_rules(run.opt, rules(2e-4))
     run.step(*steps[1])
     assert run.rates()[0].max() == np.float32(2e-4)
-    assert run.apply.experimental_get_tracing_count() == 1
+    assert run.apply.experimental_get_tracing_count() == traced
     with pytest.raises(ValueError, match="more than numbers"):
         adampatch.update_rules(
             run.opt, {"version": 1, "rules": [{"id": "r", "quantity": "alpha", "max": 1.0}]}
