@@ -72,7 +72,7 @@ class Rules:
         """The inverse of `normal_form`; checks as `load` does, without line numbers."""
         path = None if source is None else Path(source)
         check = Check("<rules>" if path is None else str(path), Positions(), "rules", consented=True)
-        return _checked(dict(document), check, path)
+        return _checked(dict(document) if isinstance(document, Mapping) else document, check, path)
 
     def normal_form(self) -> dict[str, Any]:
         """Plain data, with nothing left out that a rule means; what `_adampatch.py` embeds."""

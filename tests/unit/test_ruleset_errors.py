@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adampatch.errors import AdampatchError
-from adampatch.ruleset import CODES, RuleErrors, Rules, list_presets
+from adampatch.ruleset import CODES, RuleErrors, Rules, list_presets, schema
 from adampatch.ruleset.positions import Positions
 
 MALFORMED = Path(__file__).parent.parent / "fixtures/rules/malformed.txt"
@@ -209,3 +209,39 @@ def test_lines_of_json(document: object) -> None:
             value = value[part]  # type: ignore[index]
         if not isinstance(value, list | dict):
             assert json.dumps(value) in lines[line - 1]
+
+
+NUMBERS = [0, -1, 1, 3, 1.5, -0.0, 1e-320, 1e308, float("nan"), float("inf"), 10**400]
+TEXTS = ["", "a", "rate", "**", "re:(", "3 epochs", "0 epochs", "lr/lr0", "shadow", "linear", "\ud800"]
+ODD = st.sampled_from([None, True, *NUMBERS, *TEXTS])
+FIELDS = [*schema.RULE_FIELDS, *schema.TOP_FIELDS, *schema.OBSERVE_FIELDS, "rules", "kind", "from", "to", "x"]
+FIELDS += ["boundaries", "values", "final", "gamma", "side"]
+ANY = st.recursive(
+    ODD,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=6),
+    max_leaves=25,
+)
+BOUND = ODD | st.fixed_dictionaries(
+    {"kind": st.sampled_from([*schema.BOUND_TABLES, "x", 1])},
+    optional={
+        name: ODD | st.lists(ODD, max_size=3) for table in schema.BOUND_TABLES.values() for name in table
+    },
+)
+NEARLY = st.fixed_dictionaries(
+    {
+        "version": st.just(1),
+        "rules": st.lists(st.dictionaries(st.sampled_from(FIELDS), BOUND | ANY, max_size=9), max_size=3),
+    },
+    optional={"steps_per_epoch": ODD, "observe": ANY, "runtime": ANY},
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANY | NEARLY)
+def test_no_document_ends_in_anything_but_errors_or_rules(document: object) -> None:
+    try:
+        rules = Rules.from_normal_form(document)  # type: ignore[arg-type]
+    except RuleErrors as errors:
+        assert all(error.what and error.fix and error.code in CODES for error in errors.errors)
+    else:
+        assert Rules.from_normal_form(rules.normal_form()) == rules
