@@ -272,10 +272,10 @@ class _Bounding(object):
         if quantity == "update_rms":
             return root_mean_square(step)
         if quantity == "rms_t":
-            alpha = tf.cast(self.site.alpha_for(rule), self.dtype)
-            return root_mean_square(
-                self.site.gradient_for(self.moment, rule) * (self.site.stock_rate / alpha)
-            )
+            # R*c1/lr is 1/(sqrt(v/c2) + eps) in both forms of Adam.
+            debiased = self.site.first_correction(self.moment, rule) / self.moment.lr(rule)
+            scale = self.site.stock_rate * tf.cast(debiased, self.dtype)
+            return root_mean_square(self.site.gradient_for(self.moment, rule) * scale)
         weight = root_mean_square(self.site.weights())
         size = root_mean_square(step)
         return worlds.where(

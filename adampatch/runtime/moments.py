@@ -154,6 +154,10 @@ class Moment(object):
 
     def first_correction(self, rule):
         """1 - beta_1^t."""
+        try:
+            return 1.0 - as_float64(self.optimizer._get_beta_accumulators()[0])
+        except (AttributeError, TypeError):
+            pass  # only `tf.train` optimizers keep the power
         for name in _BETAS:
             beta = getattr(self.optimizer, name, None)
             if beta is not None and not callable(beta):

@@ -6,7 +6,7 @@ Pure: numbers, names and errors; touches neither TensorFlow nor files.
 import math
 import re
 
-QUANTITIES = ("rate", "alpha", "update", "update_rms", "rms_t", "update_to_weight")
+BOUNDED = ("rate", "alpha", "update", "update_rms", "rms_t", "update_to_weight")
 RELATIVE = ("absolute", "lr", "lr0", "alpha", "lr/lr0")
 _TOP = ("version", "observe", "runtime", "rules")
 _OBSERVE = ("emit", "every", "per_variable")
@@ -179,7 +179,7 @@ def patterns(value, where, field):
     return list(value)
 
 
-def _bound(value, where, field):
+def _checked_bound(value, where, field):
     if value is None:
         return None
     if not isinstance(value, dict):
@@ -241,11 +241,11 @@ def _check_rule(given, index, source):
             _unknown(where, "{} = {!r}".format(name, given[name]))
     rule = Rule()
     rule.id = str(field("id", index + 1))
-    rule.quantity = _choice(given.get("quantity"), QUANTITIES, where, "quantity")
+    rule.quantity = _choice(given.get("quantity"), BOUNDED, where, "quantity")
     rule.match = patterns(field("match", ["**"]), where, "match")
     rule.exclude = patterns(field("exclude", []), where, "exclude")
     rule.optimizer = field("optimizer", "*")
-    rule.low, rule.high = (_bound(given.get(name), where, name) for name in ("min", "max"))
+    rule.low, rule.high = (_checked_bound(given.get(name), where, name) for name in ("min", "max"))
     rule.relative_to = _choice(field("relative_to", "absolute"), RELATIVE, where, "relative_to")
     rule.max_increase = _factor(given.get("max_increase"), where, "max_increase")
     rule.max_decrease = _factor(given.get("max_decrease"), where, "max_decrease")

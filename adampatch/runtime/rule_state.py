@@ -17,7 +17,7 @@ CHILD = "adampatch"
 ATTRIBUTE = "adampatch_rule_state"
 #: the number of updates, where the optimizer does not count them itself
 CLOCK = "updates"
-_REGISTRY = "_adampatch_rule_state"
+_STATES = "_adampatch_rule_state"
 
 
 class RuleState(object):
@@ -67,10 +67,10 @@ class RuleState(object):
     def _in_graph(self, optimizer, name, initial):
         with tf.init_scope():
             graph = tf.compat.v1.get_default_graph()
-            registry = getattr(graph, _REGISTRY, None)
+            registry = getattr(graph, _STATES, None)
             if registry is None:
                 registry = {}
-                setattr(graph, _REGISTRY, registry)
+                setattr(graph, _STATES, registry)
                 saver_restore.let_savers_restore_without_us()
             found = registry.get((self, name))
             if found is None:

@@ -117,7 +117,7 @@ class Oracle:
                 continue
             size = {
                 "update_rms": lambda step=step: rms(step),
-                "rms_t": lambda: rms(gradient * stock / alpha),
+                "rms_t": lambda: rms(gradient * stock * (1 - self.b1**t) / lr),
                 "update_to_weight": lambda step=step: rms(step) / rms(w) if rms(w) else 0.0,
             }[quantity]()
             if size > 0:
