@@ -118,6 +118,8 @@ class OptimizerV2AdamaxGraph(InGraph, OptimizerV2Adamax):
 class GetUpdates(InGraph, Family):
     """Keras 1 and 2's first optimizers: a list of updates that `K.function` would run."""
 
+    slots = {"m": (0,), "v": (1,), "vhat": (2,)}
+
     def make(self, cls, rate, options, schedule):
         names = inspect.signature(cls.__init__).parameters
         optimizer = cls(**dict(options, **{"learning_rate" if "learning_rate" in names else "lr": rate}))
@@ -135,17 +137,29 @@ class GetUpdates(InGraph, Family):
         updates = self.optimizer.get_updates(**words)
         return [tf.compat.v1.assign(*u) if isinstance(u, tuple) else u for u in updates]
 
+    def slot(self, number, i):
+        """Its weights are a counter and then one list of slots after another, each as long as the model's."""
+        if number == 2 and not getattr(self.optimizer, "amsgrad", False):
+            return None  # of one element each, that nothing writes
+        slots = self.optimizer.weights[1 + number * len(self.w) :]
+        return slots[i] if slots else None
+
     def own_variables(self):
         return [v for v in tf.compat.v1.global_variables() if v is not self.rate]
 
 
+class GetUpdatesAdamax(GetUpdates):
+    slots = {"m": (0,), "u": (1,)}
+
+
 _GRAPHS = {"v1": V1Graph, "v2": OptimizerV2Graph, "get_updates": GetUpdates}
+_GRAPHS_OF_CLASS = {("v2", "Adamax"): OptimizerV2AdamaxGraph, ("get_updates", "Adamax"): GetUpdatesAdamax}
 
 
 def training_for(family, name, mode):
     """The class of trainings for an optimizer of `family` called `name` in `mode`."""
     if mode.startswith("graph"):
-        return OptimizerV2AdamaxGraph if (family, name) == ("v2", "Adamax") else _GRAPHS[family]
+        return _GRAPHS_OF_CLASS.get((family, name)) or _GRAPHS[family]
     if family == "v2" and name == "Adamax":
         return OptimizerV2Adamax
     named = {"v1": V1, "v2": OptimizerV2, "keras2": families.Keras2, "keras3": families.Keras3}
