@@ -52,11 +52,12 @@ class InGraph:
     def step(self, values, indices):
         feeds = dict(zip(self._feeds, values))
         feeds.update((slot, rows) for slot, rows in zip(self._rows_fed, indices) if slot is not None)
+        self.ran += 1
         _, self._told = self.session.run([self._train, self._shown()], feeds)
 
     def _shown(self):
         return {
-            name: {what: tensor for what, tensor in found.items() if what in ("rate", "alpha", "clamped")}
+            name: {what: found[what] for what in ("rate", "alpha", "update", "clamped")}
             for runtime in families.run_times()
             for name, found in runtime.graph_tensors.tensors(self.graph).items()
         }
@@ -82,19 +83,22 @@ class InGraph:
         self.session.run(self._loads, feeds)
 
     def statistics(self):
-        shares = {
-            name.split("/")[-1][1:]: {
-                "clamped_frac": float(np.mean(found["clamped"])) if found["clamped"].size else 0.0
-            }
-            for name, found in self._told.items()
-        }
-        return {"variables": shares}
+        """The alpha alone: there is no snapshot, but tensors to fetch."""
+        alphas = [float(found["alpha"]) for found in self._told.values()]
+        return {"alpha": next((alpha for alpha in alphas if alpha == alpha), None)}
 
     def emitted(self):
-        rates = {int(name.split("/")[-1][1:]): found["rate"] for name, found in self._told.items()}
-        alphas = [float(found["alpha"]) for found in self._told.values()]
-        alpha = next((a for a in alphas if a == a), None)
-        return rates, alpha
+        return {
+            f"{what}/{name.split('/')[-1][1:]}": found[what]
+            for name, found in self._told.items()
+            for what in ("rate", "update", "clamped")
+        }
+
+    def untracked(self):
+        """A v1 graph's variables are in collections: words on those of ours that are."""
+        with self.graph.as_default():
+            every = tf.compat.v1.global_variables()
+        return [f"{v.name} is a global variable" for v in every if "adampatch/" in v.name]
 
 
 def _operation(variable):
