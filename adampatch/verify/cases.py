@@ -72,8 +72,10 @@ class Case:
     ``rule``: the user's that ``bounds`` are of. ``clamp``: sides ("bounds", "floor", "ceiling") on
     which quantiles of its own rates bound the case where ``bounds`` says nothing; ``watch``: that,
     with what happens at each site written down. ``frugal``: the patched optimizer's own run answers
-    the cross question too, as long as it has stock's bits. ``emit``: of a last run, which must have
-    the bits of the one that emits tensors. ``drawn``: of the cover, not of the core.
+    the cross question too, as long as it has stock's bits. ``outside``: the variables that the rule does
+    not match; with some, it is refused where a pattern matches none. ``emit``: of a last run, every other
+    update of which is sampled, and which must have the bits of the one that emits tensors. ``drawn``: of
+    the cover, not of the core.
     """
 
     id: str
@@ -102,12 +104,17 @@ class Case:
     strategy: str = "none"
     clamp: str | None = None
     emit: str = "tensor"
+    outside: tuple[int, ...] = ()
     drawn: bool = False
 
     @property
     def ruled(self) -> bool:
         """Whether it runs under a rule."""
         return self.bounds is not None or self.watch or self.clamp is not None
+
+    def bounds_of(self, variable: int) -> Bounds | None:
+        """Those of one variable's rates."""
+        return None if variable in self.outside else self.bounds
 
     @property
     def binds_nothing(self) -> bool:
@@ -130,7 +137,7 @@ def under(case: Case, rules: Sequence[Rule]) -> list[Case]:
     if not case.ruled:
         return [case]
     return [
-        replace(case, id=f"{case.id}:{rule.id}", bounds=rule.bounds, rule=rule.id, clamp=None)
+        replace(case, id=f"{case.id}:{rule.id}", bounds=rule.bounds, rule=rule.id, clamp=None, outside=())
         for rule in rules
     ]
 

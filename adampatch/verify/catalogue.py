@@ -6,6 +6,7 @@ from typing import Any
 
 from adampatch.verify import references as keras
 from adampatch.verify import references_addons as addons
+from adampatch.verify import references_updates as updates
 from adampatch.verify.references import Reference
 
 _KERAS = ("keras2", "keras3")
@@ -27,8 +28,12 @@ _REFERENCES: dict[str, tuple[Reference, tuple[str, ...]]] = {
     "RectifiedAdam": (addons.rectified, ("v2",)),
     "AdaBelief": (addons.adabelief, ("v2",)),
 }
-#: the same name for another formula
-_REFERENCES_V2: dict[str, Reference] = {"AdamW": addons.decoupled}
+#: the same name for another formula, or for another order of its operations
+_OTHERWISE: dict[tuple[str, str], Reference] = {
+    ("v2", "AdamW"): addons.decoupled,
+    ("get_updates", "Adam"): updates.adam,
+    ("get_updates", "Adamax"): updates.adamax,
+}
 
 #: name -> the options of each variant; the first is the class as it comes
 _WARM_UP = {"total_steps": 6, "warmup_proportion": 0.5, "min_lr": 1e-3}
@@ -96,7 +101,7 @@ ROWS_ONLY = {
 
 def reference_of(family: str, name: str) -> Reference | None:
     """The reference for a class, None where none is written for it."""
-    if family == "v2" and name in _REFERENCES_V2:
-        return _REFERENCES_V2[name]
+    if (family, name) in _OTHERWISE:
+        return _OTHERWISE[family, name]
     reference, families = _REFERENCES.get(name, (None, ()))
     return reference if family in families else None

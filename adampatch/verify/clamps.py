@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from adampatch.verify import statistics
 from adampatch.verify.ball import Ball
-from adampatch.verify.findings import Findings, apart, dataflow, first_of, unemitted, where_emitted
+from adampatch.verify.findings import Findings, apart, dataflow, first_of, may_be, unemitted, where_emitted
 from adampatch.verify.formats import Array
 from adampatch.verify.record import SCALARS, STATES, Record
 from adampatch.verify.references import Reference
@@ -24,12 +23,11 @@ def bounded(record: Record, reference: Reference | None) -> tuple[int, dict[str,
     its own way, and an approximate operation differs with an element's place: there all lie in
     their balls.
     """
-    assert record.case.bounds is not None
-    low, high = limits(record.form, record.case.bounds)
     exact = record.exact
     hits, error = 0, 0.0
     for t, i in record.steps():
         where = {"run": "bounded", "step": t, "variable": i}
+        low, high = limits(record.form, record.case.bounds_of(i) or (None, None))
         raw, rate = (record.values(t, run, f"rate/{i}") for run in ("cross", "bounded"))
         if raw is None or rate is None:
             if raw is not rate:
@@ -49,33 +47,12 @@ def bounded(record: Record, reference: Reference | None) -> tuple[int, dict[str,
         if off:  # the first in dataflow order is the cause of the rest
             return hits, where | min(off, key=lambda found: dataflow(found["quantity"])[0]), error
         hits += int(np.sum(hit))
-        miscounted = _miscounted(record, t, i, raw, rate, hit) if exact else None
-        if miscounted is not None:
-            return hits, where | miscounted, error
         if reference is not None:
             found = _clamped(record, reference, t, i, rate, hit)
             error = max(error, found.error)
             if found.divergence is not None:
                 return hits, where | found.divergence, error
     return hits, None, error
-
-
-def _miscounted(record: Record, t: int, i: int, raw: Array, rate: Array, hit: Array) -> dict[str, Any] | None:
-    """What the snapshot of a step says otherwise than the rates of the step do."""
-    case, shown = record.case, record.statistics.get(t)
-    if shown is None or str(i) not in shown["variables"]:
-        return None
-    wanted = statistics.expected(raw, rate, hit)
-    if case.mode.startswith("graph"):  # tensors to fetch, and no snapshot
-        return statistics.wrong(shown["variables"][str(i)], {"clamped_frac": wanted["clamped_frac"]})
-    # a family without a step counter counts what has run, and states were put back in between
-    scalars = {} if case.optimizer.family == "v1" else {"step": float(t)}
-    if case.arguments is None and shown["lr"] is not None:
-        scalars["lr"] = record.rates[t]
-    found = statistics.wrong(shown, scalars)
-    if found is None and (case.layout == "dense" or np.all(np.isfinite(raw))):  # shares of all elements
-        found = statistics.wrong(shown["variables"][str(i)], wanted)
-    return found
 
 
 def _touched_others(record: Record, t: int, i: int, hit: Array) -> list[dict[str, Any]]:
@@ -102,15 +79,20 @@ def _touched_others(record: Record, t: int, i: int, hit: Array) -> list[dict[str
 def _clamped(record: Record, reference: Reference, t: int, i: int, rate: Array, hit: Array) -> Findings:
     """States and variable of a step under a rule against their balls."""
     before = record.state(t - 1, "stock", i)
-    wanted = dict(reference(before, record.gradient(t, i), record.hyper(t, "bounded")))
+    wanted = dict(record.wanted(reference, t, i, "bounded"))
     # no rule touches the decay: "base" is the variable after it where it comes first
     step = record.field.exact(rate) * wanted["direction"]
     if "decay" in wanted:
         step = step + wanted["decay"]
     clamped = wanted.get("base", before["w"]) - step
-    free = wanted["w"]
-    wanted["w"] = Ball(np.where(hit, clamped.mid, free.mid), np.where(hit, clamped.rad, free.rad), free.field)
-    raw = wanted["rate"]
+    free, raw = wanted["w"], wanted["rate"]
+    took = hit
+    after = record.values(t, "bounded", f"w/{i}")
+    if not record.exact and after is not None:  # a rate may be the bound by itself, and the step stock's
+        took = hit & ~(may_be(raw, rate) & (free.excess(after) <= 1))
+    wanted["w"] = Ball(
+        np.where(took, clamped.mid, free.mid), np.where(took, clamped.rad, free.rad), free.field
+    )
     wanted["rate"] = where_emitted(Ball(np.where(hit, rate, raw.mid), raw.rad, raw.field), rate)
     found = Findings()
     for quantity in (*STATES[1:], "rate", "w"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -153,7 +153,8 @@ def _pairs(name: str, values: Iterable[str], other: str, its: Iterable[str]) -> 
 def boxes(row: Row, shapes: Iterable[tuple[int, ...]], gradient: str) -> Iterator[Box]:
     """Where a case lies whose ``row`` says all but its shapes and gradients; of "every" regime an
     array has as many as it has elements."""
-    plain: Mapping[str, Sequence[str]] = {name: (value,) for name, value in row.items()}
+    plain: dict[str, Sequence[str]] = {name: (value,) for name, value in row.items()}
+    plain["emit"] = tuple(dict.fromkeys(("tensor", row["emit"])))  # a case that emits less does both
     if row["layout"] != "dense":
         yield {**plain, "shape": ("rows",), "gradient": REGIMES if gradient == "every" else (gradient,)}
         return

@@ -74,6 +74,12 @@ def apart(form: Format, theirs: Array, ours: Array) -> tuple[Array, float]:
     return off, float(np.max(form.ulps(theirs, ours)[off]))
 
 
+def may_be(ball: Ball, value: Array) -> Array:
+    """Where a value lies in its ball."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~(np.abs(value - ball.mid) > ball.rad))
+
+
 def where_emitted(ball: Ball, observed: Array) -> Ball:
     """Rows that a lazy update does not touch have no rate: nothing to compare there. A rate that
     is not finite says so of the state, which is compared itself."""

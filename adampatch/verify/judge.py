@@ -13,7 +13,7 @@ import numpy as np
 
 from adampatch.verify.ball import EXACT, Accuracy
 from adampatch.verify.cases import Case
-from adampatch.verify.catalogue import reference_of
+from adampatch.verify.catalogue import MIXING, reference_of
 from adampatch.verify.clamps import bounded
 from adampatch.verify.findings import (
     QUANTITIES,
@@ -29,6 +29,7 @@ from adampatch.verify.formats import Array
 from adampatch.verify.record import Record, format_of
 from adampatch.verify.references import Reference
 from adampatch.verify.sites import watched_sites
+from adampatch.verify.snapshots import misreported
 
 PASS_BITWISE, PASS_BOUND, FAIL = "PASS_BITWISE", "PASS_BOUND", "FAIL"
 MODEL_INVALID, INCONCLUSIVE = "MODEL_INVALID", "INCONCLUSIVE"
@@ -60,11 +61,12 @@ def judge(
 
     ``arrays``: {"STEP/RUN/QUANTITY/VARIABLE": bit patterns}, runs being ``stock``, ``free``
     (patched, on its own), ``cross`` (patched, from stock's state before the step), ``bounded`` (the
-    same under a rule) and ``quiet`` (the last of these, emitting less); ``told``: learning rates and
-    alphas by step, what races in a v1 graph, and what ``snapshot`` said of the steps under a rule;
-    ``accuracy``: of the device's operations in the case's format. Questions in the order of blame:
-    stock breaks its own bound -> MODEL_INVALID; patched differs where it may not, or leaves its bound,
-    or races, or the rule is not obeyed, or miscounted -> FAIL.
+    same under a rule) and ``quiet`` (the last of these, emitting less); ``told``: learning rates by
+    step, what races in a v1 graph, what ``snapshot`` said of each step of each run, warnings, variables
+    out of place, and how a rule was refused; ``accuracy``: of the device's operations in the case's
+    format. Questions in the order of blame: stock breaks its own bound -> MODEL_INVALID; patched differs
+    where it may not, or leaves its bound, or races, or the rule is not obeyed, or something else is
+    said of an update than it did -> FAIL.
     """
     record = Record(case, arrays, told, accuracy)
     reference = None if case.watch or case.optimizer.module else _reference_for(case)
@@ -96,8 +98,8 @@ def judge(
             shown.verdict, shown.divergence = FAIL, ours.divergence
             return shown
 
-    if race := _unordered(told, "cross"):
-        shown.verdict, shown.divergence = FAIL, race
+    if found := _unordered(told, "cross") or misreported(record, reference, "cross") or _said(case, told):
+        shown.verdict, shown.divergence = FAIL, found
         return shown
     if case.bounds is not None:
         hit, divergence, error = bounded(record, reference)
@@ -108,8 +110,12 @@ def judge(
         if divergence is not None:
             shown.verdict, shown.divergence = FAIL, divergence
             return shown
-        if race := _unordered(told, "bounded"):
-            shown.verdict, shown.divergence = FAIL, race
+        if found := _unordered(told, "bounded") or misreported(record, reference, "bounded"):
+            shown.verdict, shown.divergence = FAIL, found
+            return shown
+        if case.outside and told.get("refused") is None:
+            words = "a rule with a pattern that matches no variable is not refused"
+            shown.verdict, shown.divergence = FAIL, {"run": "bounded", "quantity": "rules", "observed": words}
             return shown
         shown.verdict = PASS_BOUND
         if case.binds_nothing:
@@ -120,8 +126,8 @@ def judge(
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
     if case.emit != "tensor" and record.exact:
         differs, _ = _different(record, "quiet", "cross" if case.bounds is None else "bounded")
-        if differs is not None:
-            shown.verdict, shown.divergence = FAIL, differs
+        if found := differs or misreported(record, reference, "quiet"):
+            shown.verdict, shown.divergence = FAIL, found
             return shown
     if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):
         shown.verdict, shown.reason = INCONCLUSIVE, "no rate was emitted"
@@ -130,6 +136,16 @@ def judge(
     elif vacuous > _VACUOUS:
         shown.verdict, shown.reason = INCONCLUSIVE, f"{vacuous:.0%} of the bounds tell nothing"
     return shown
+
+
+def _said(case: Case, told: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What is said and should not be: a warning, of a class that is patched by what is known of it, or
+    that a variable is listed which is none of the optimizer's."""
+    warned = [] if case.optimizer.module else told.get("warned", ())
+    for quantity, words in (("warning", warned), ("variables", told.get("untracked", ()))):
+        if words:
+            return {"run": "cross", "quantity": quantity, "observed": words[0]}
+    return None
 
 
 def _unordered(told: Mapping[str, Any], run: str) -> dict[str, Any] | None:
@@ -164,12 +180,12 @@ def _local(record: Record, reference: Reference | None, run: str) -> Findings:
             pair = [record.bits(at, run, f"w/{i}") for at in (t - 1, t)]
             found.moved |= all(x is not None for x in pair) and bool(np.any(pair[0] != pair[1]))
         return found
-    before_run = "stock" if run == "cross" else run
     for t, i in record.steps():
-        before_at = "stock" if t == 1 else before_run
-        before = record.state(t - 1, before_at, i)
-        wanted = reference(before, record.gradient(t, i), record.hyper(t, run))
+        wanted = record.wanted(reference, t, i, run)
+        before = record.state(t - 1, "stock" if t == 1 or run == "cross" else run, i)
         for quantity in QUANTITIES:
+            if quantity == "alpha" and i and record.case.optimizer.name in MIXING:
+                continue  # each variable has its own, the first one's is shown
             ball, observed = wanted.get(quantity), _observed(record, run, t, i, quantity)
             shown = ball is not None and quantity in ("alpha", "rate") and run == "cross"
             if shown and observed is None and before["w"].mid.size:

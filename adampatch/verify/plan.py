@@ -90,29 +90,37 @@ def _core(
         return _cast(plain, dtype, mode=mode, layout=layout, shapes=shapes, **more)
 
     first = "graph" if optimizer.family == "get_updates" else "eager"
-    cases = [case("float32", first), case("float32", first, bounds=BOUNDS)]
+
+    def pair(mode: str, layout: str = "dense", **more: Any) -> list[Case]:
+        """Without a rule and with one; what ``more`` says is of the latter."""
+        return [case("float32", mode, layout), case("float32", mode, layout, bounds=BOUNDS, **more)]
+
+    cases = pair(first)
     if quick:
         steps = LONG.get(optimizer.name, QUICK_STEPS)
         shapes = tuple(shape for shape in QUICK_SHAPES if shape in (SHAPES[0], *cases[0].shapes))
         return [replace(case, steps=steps, shapes=shapes, frugal=True) for case in cases]
+    outside = tuple(i for i in (1, 4) if i < len(cases[0].shapes))
     if optimizer.family == "get_updates":
-        return cases
+        return pair(first, outside=outside, emit="off")
+    cases = pair(first, outside=outside, emit="stats")
     cases += [case(dtype, "eager") for dtype in ("float64", "float16", "bfloat16")]
     layouts = ["dense"] if optimizer.key in VECTORS_ONLY else ["dense", "sparse"]
     for layout in layouts[1:]:
-        cases += [case("float32", "eager", layout), case("float32", "eager", layout, bounds=BOUNDS)]
-    cases += [case("float32", "function"), case("float32", "function", bounds=BOUNDS)]
+        cases += pair("eager", layout, emit="off")
+    cases += pair("function", emit="stats")
     cases += [case("float32", "function", layout) for layout in layouts[1:]]
     if optimizer.family != "v1" and optimizer.key not in NO_SCHEDULE:
         cases.append(case("float64", "function", schedule="exponential"))
     if (*optimizer.key, variant) not in NO_XLA:
-        cases += [case("float32", "xla"), case("float32", "xla", bounds=BOUNDS)]
+        cases += pair("xla")
     if optimizer.family == "v2":
-        cases += [case("float32", "graph"), case("float32", "graph", bounds=BOUNDS)]
+        cases += pair("graph", outside=outside, emit="stats")
     if optimizer.family == "v1":
         for layout in layouts:
-            for kind in GRAPHS:
-                cases += [case("float32", kind, layout), case("float32", kind, layout, bounds=BOUNDS)]
+            some = outside if layout == "dense" else ()
+            for kind, emit in zip(GRAPHS, ("stats", "off"), strict=True):
+                cases += pair(kind, layout, outside=some, emit=emit)
     return cases
 
 

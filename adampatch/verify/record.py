@@ -16,7 +16,7 @@ from adampatch.verify.cases import Case
 from adampatch.verify.catalogue import ROWS_ONLY
 from adampatch.verify.dimensions import rows_at
 from adampatch.verify.formats import FORMATS, Array, Format
-from adampatch.verify.references import Gradient, Hyper
+from adampatch.verify.references import Gradient, Hyper, Reference
 
 #: states of one variable, as the worker names them
 STATES = ("w", "m", "v", "u", "vhat")
@@ -32,8 +32,12 @@ class Record:
         self.case = case
         self.arrays = arrays
         self.rates = {int(t): float(rate) for t, rate in told["rates"].items()}
-        self.alphas = {int(t): alpha for t, alpha in told["alphas"].items()}
-        self.statistics = {int(t): said for t, said in told.get("statistics", {}).items()}
+        #: by run and step: what was said of it, and as "ran" how many updates there had been
+        self.said = {
+            run: {int(t): words for t, words in steps.items()} for run, steps in told["said"].items()
+        }
+        self.alphas = {t: words.get("alpha") for t, words in self.said.get("cross", {}).items()}
+        self._wanted: dict[tuple[int, int, str], Mapping[str, Ball]] = {}
         self.form = FORMATS[case.dtype]
         if case.mode == "xla":
             accuracy = replace(accuracy, power=8.0)
@@ -98,6 +102,15 @@ class Record:
         case = self.case
         alpha = None if run == "stock" else self.alphas.get(t)
         return Hyper(self.field, case.optimizer.family, t, self.rates[t], case.options, alpha)
+
+    def wanted(self, reference: Reference, t: int, i: int, run: str) -> Mapping[str, Ball]:
+        """The balls of variable ``i`` after step ``t`` from the state that it began with: its own in the
+        "stock" and "free" runs, else stock's."""
+        run = run if run in ("stock", "free") else "cross"
+        if (t, i, run) not in self._wanted:
+            before = self.state(t - 1, "stock" if t == 1 or run == "cross" else run, i)
+            self._wanted[t, i, run] = reference(before, self.gradient(t, i), self.hyper(t, run))
+        return self._wanted[t, i, run]
 
     def steps(self) -> Iterator[tuple[int, int]]:
         """(step, variable) in the order of time."""

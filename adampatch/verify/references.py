@@ -137,7 +137,7 @@ def nadam(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     m, v = moments(before, g, h, typed=True, split=h.family == "v2")
     mix = following * m / (h.one - product * following) + (h.one - now) * g.total / (h.one - product)
     root = (v / (h.one - h.beta("beta_2").power(h.t))).sqrt() + h.epsilon
-    out = {"m": m, "v": v, "rate": h.lr / root, "direction": mix}
+    out = {"alpha": h.lr, "m": m, "v": v, "rate": h.lr / root, "direction": mix}
     if h.family != "v2" or h.field.format.name == "float32":  # OptimizerV2 keeps it in float32 only
         out["product"] = product
     return lazily(out | {"w": before["w"] - mix * h.lr / root}, before, g, h)
@@ -166,7 +166,7 @@ def adamax(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     else:
         u = u.maximum(g.size)
     norm = u + h.epsilon
-    out = {"m": m, "u": u, "rate": h.lr / (c1 * norm), "direction": m}
+    out = {"alpha": h.lr / c1, "m": m, "u": u, "rate": h.lr / (c1 * norm), "direction": m}
     return lazily(out | {"w": before["w"] - h.lr * m / (c1 * norm)}, before, g, h, ("w", "m", "u"))
 
 
@@ -179,8 +179,9 @@ def lamb(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     weights, norm = ((x * x).sum().sqrt() for x in (before["w"], step))
     known = (weights.mid > 0) & (norm.mid > 0)
     ratio = weights / norm if known else h.one
-    rate = ratio * h.lr / c1 / root
-    return {"m": m, "v": v, "rate": rate, "direction": m, "w": before["w"] - ratio * h.lr * step}
+    alpha = ratio * h.lr / c1
+    out = {"alpha": alpha, "m": m, "v": v, "rate": alpha / root, "direction": m}
+    return out | {"w": before["w"] - ratio * h.lr * step}
 
 
 def lazily(

@@ -93,7 +93,7 @@ def _stock_verdict(case: Case, reference: Any) -> Verdict:
         (trial,) = trials.trials_of([case])
     except Exception as error:  # no kernel of that format: nothing to verify
         return Verdict(judging.NOT_RUN, reason=str(error)[:100])
-    record = judging.Record(case, trial.stock, {**trial.told, "alphas": {}}, judging.EXACT)
+    record = judging.Record(case, trial.stock, trial.told, judging.EXACT)
     stock = judging._local(record, reference, "stock")
     verdict = judging.PASS_BOUND if stock.divergence is None else judging.MODEL_INVALID
     return Verdict(verdict, error=stock.error, divergence=stock.divergence)

@@ -27,7 +27,7 @@ def stock_verdict(case):
         t, run, name = key.split("/", 2)
         if run == "stock":
             arrays[f"{t}/cross/{name}"] = arrays[f"{t}/free/{name}"] = bits
-    return judge(case, arrays, {**trial.told, "alphas": {}})
+    return judge(case, arrays, trial.told)
 
 
 def _rest(python):

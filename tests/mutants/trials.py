@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 from adampatch.verify import session
 from adampatch.verify.ball import EXACT, Accuracy
 from adampatch.verify.cases import Case, Optimizer, numbers
-from adampatch.verify.judge import ERROR, Verdict, judge
+from adampatch.verify.judge import ERROR, Verdict
 from adampatch.verify.plan import planned
 from adampatch.verify.worker import __main__ as worker
 
@@ -111,27 +112,19 @@ def run(trial: Trial, alter: Any = lambda cls: cls, accuracy: Accuracy = EXACT) 
     """
     import tensorflow as tf
 
-    from adampatch.runtime import bind
-
     record: dict[str, Any] = dict(trial.stock)
-    told: dict[str, Any] = {**trial.told, "alphas": {}, "races": dict(trial.told["races"])}
-
-    def patched(rules: Any = None) -> Any:
-        make = bind(rules).patched
-        return trial.setup.training(lambda cls: alter(make(cls, emit="tensor")))
-
-    for case in trial.group:
+    told: dict[str, Any] = {**trial.told, "said": {}, "races": dict(trial.told["races"])}
+    ours, *rest = worker.patched_runs(trial.setup, record, told, trial.states, alter)
+    runs = [[ours], rest] if len(trial.group) > 1 else [[ours, *rest]]
+    for case, of_case in zip(trial.group, runs, strict=True):
         try:
-            with tf.device(case.device):
-                if not told["alphas"]:
-                    ours = patched()
-                    told["alphas"] = worker._ours(trial.setup, record, trial.states, ours)
-                    told["races"]["cross"] = ours.races()
-                if case.bounds is not None:
-                    bounded = patched(worker._rule(*case.bounds))
-                    told["statistics"] = worker._bounded(trial.setup, record, trial.states, bounded)
-                    told["races"]["bounded"] = bounded.races()
+            with tf.device(case.device), warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                for step in of_case:
+                    step()
         except Exception as error:
             yield Outcome(case, Verdict(ERROR, reason=worker._words(error)), None, None)
             return
-        yield Outcome(case, judge(case, record, told, accuracy), dict(record), dict(told))
+        told["warned"] = told.get("warned", []) + worker.warned(caught)
+        _, verdict = session.judged_record(case, record, told, accuracy)
+        yield Outcome(case, verdict, dict(record), dict(told))

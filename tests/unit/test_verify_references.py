@@ -1,5 +1,5 @@
-"""References of TensorFlow Addons' optimizers against the papers' formulas in plain float64, and
-float32 trainings of the same formulas within the balls."""
+"""References of TensorFlow Addons' optimizers, and of Keras' first ones (`get_updates`), against the
+papers' formulas in plain float64, and float32 trainings of the same formulas within the balls."""
 
 import numpy as np
 import pytest
@@ -100,44 +100,66 @@ class AdamW(Formula):
         self.w = (self.w - self.pull()) - alpha * self.m / root
 
 
-FORMULAS = {cls.__name__: cls for cls in (RectifiedAdam, AdaBelief, LAMB, AdamW)}
-CASES = [(name, variant) for name in FORMULAS for variant in VARIANTS[name]]
+class Adam(Formula):
+    def step(self, g, lr):
+        self.moments(g)
+        v = self.v
+        if self.o.get("amsgrad"):
+            v = self.vhat = np.maximum(self.vhat, v)
+        root = np.sqrt(v) + self.F(np.float32(self.o["epsilon"]))
+        self.w = self.w - lr * (np.sqrt(self.c2) / self.c1) * self.m / root
 
 
-def trained(name, variant, dtype, steps=9):
+class Adamax(Formula):
+    def step(self, g, lr):
+        self.moments(g)
+        self.u = np.maximum(self.number("beta_2") * getattr(self, "u", 0 * g), np.abs(g))
+        self.w = self.w - lr / self.c1 * self.m / (self.u + self.F(np.float32(self.o["epsilon"])))
+
+
+FORMULAS = {("v2", cls.__name__): cls for cls in (RectifiedAdam, AdaBelief, LAMB, AdamW)}
+FORMULAS |= {("get_updates", cls.__name__): cls for cls in (Adam, Adamax)}
+CASES = [(key, variant) for key in FORMULAS for variant in VARIANTS[key[1]]]
+IDS = [f"{family}-{name}-{variant}" for (family, name), variant in CASES]
+
+
+def trained(key, variant, dtype, steps=9):
     """(the balls, the formula in the format) after each step, each step from the formula's state."""
+    family, name = key
     options = {**BASE, **VARIANTS[name][variant]}
     rng = np.random.default_rng(3)
     start = rng.standard_normal(31)
     field, F = Field(FORMATS[dtype]), np.dtype(dtype).type
-    formula = FORMULAS[name](F, options, start)
-    reference = reference_of("v2", name)
+    formula = FORMULAS[key](F, options, start)
+    reference = reference_of(family, name)
     for t in range(1, steps + 1):
         g = rng.standard_normal(31).astype(F)
         states = {"w": formula.w, "m": formula.m, "v": formula.v}
         if options.get("amsgrad"):
             states["vhat"] = formula.vhat
+        if name == "Adamax":
+            states["u"] = getattr(formula, "u", 0 * formula.w)
         before = {key: field.exact(value) for key, value in states.items()}
         exact = field.exact(g)
         gradient = Gradient(exact, exact * exact, exact.abs())
-        wanted = reference(before, gradient, Hyper(field, "v2", t, np.float32(0.01), options))
+        wanted = reference(before, gradient, Hyper(field, family, t, np.float32(0.01), options))
         formula.step(g, F(np.float32(0.01)))
         yield wanted, formula
 
 
-@pytest.mark.parametrize(("name", "variant"), CASES, ids=[f"{n}-{v}" for n, v in CASES])
-def test_the_midpoint_is_the_papers_formula(name, variant):
-    for wanted, formula in trained(name, variant, "float64"):
-        for quantity in ("m", "v", "w"):
+@pytest.mark.parametrize(("key", "variant"), CASES, ids=IDS)
+def test_the_midpoint_is_the_papers_formula(key, variant):
+    for wanted, formula in trained(key, variant, "float64"):
+        for quantity in {"m", "v", "u", "w"} & set(wanted):
             np.testing.assert_allclose(
                 wanted[quantity].mid.astype(float), getattr(formula, quantity), rtol=1e-11, atol=1e-13
             )
 
 
-@pytest.mark.parametrize(("name", "variant"), CASES, ids=[f"{n}-{v}" for n, v in CASES])
-def test_float32_lies_in_the_balls_and_they_are_no_wider_than_they_must_be(name, variant):
+@pytest.mark.parametrize(("key", "variant"), CASES, ids=IDS)
+def test_float32_lies_in_the_balls_and_they_are_no_wider_than_they_must_be(key, variant):
     shares, told = [], 0
-    for wanted, formula in trained(name, variant, "float32"):
+    for wanted, formula in trained(key, variant, "float32"):
         excess = wanted["w"].excess(formula.w.astype(np.float64))
         shares.append(float(np.max(excess)))
         told += bool(np.all(np.isfinite(wanted["w"].rad)))
@@ -146,11 +168,11 @@ def test_float32_lies_in_the_balls_and_they_are_no_wider_than_they_must_be(name,
     assert told >= 8, "no more than one step may leave open whether it is rectified"
 
 
-@pytest.mark.parametrize(("name", "variant"), CASES, ids=[f"{n}-{v}" for n, v in CASES])
-def test_the_separated_form_is_the_update(name, variant):
+@pytest.mark.parametrize(("key", "variant"), CASES, ids=IDS)
+def test_the_separated_form_is_the_update(key, variant):
     """``w - (rate * direction + decay)`` from the parts is the new variable."""
     w = np.random.default_rng(3).standard_normal(31)
-    for wanted, formula in trained(name, variant, "float64"):
+    for wanted, formula in trained(key, variant, "float64"):
         base = wanted["base"].mid if "base" in wanted else w
         decay = wanted["decay"].mid if "decay" in wanted else 0
         stepped = base - (wanted["rate"].mid * wanted["direction"].mid + decay)

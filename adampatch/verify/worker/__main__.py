@@ -17,6 +17,7 @@ import os
 import platform
 import sys
 import traceback
+import warnings
 
 #: how often a step of a graph is made again
 _REPEATS = 8
@@ -156,10 +157,17 @@ def _recorded(request, how):
         return {
             "not_run": "XLA before TensorFlow 2.10 keeps to no rounding that a bound could be derived from"
         }
-    with tf.device(case["device"]):
+    with tf.device(case["device"]), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         told = how(Setup(case, np.load(request["numbers"])), record, request)
     np.savez(request["out"], **record)
-    return told
+    return dict(told, warned=warned(caught))
+
+
+def warned(caught):
+    """What patched code warned of: each of these is an update that it could not observe or bound."""
+    words = [str(warning.message) for warning in caught]
+    return sorted(set(text for text in words if text.startswith("adampatch: ")))
 
 
 def _release(tf):
@@ -193,6 +201,8 @@ class Setup(object):
         dtype = case["gradient_dtype"] or case["dtype"]
         self.grads = {t: [_cast(given[f"g/{t}/{i}"], dtype) for i in range(self.count)] for t in self.steps}
         names = [f"indices/{i}" for i in range(self.count)]
+        #: whether an update is made to fail in between: what a failing trace leaves is Keras' own affair
+        self.fails = case["mode"] == "eager" and not case["arguments"] and case["strategy"] == "none"
         #: for each variable the rows of its sparse gradient by step, or None
         self.indices = [given[name].tolist() if name in given else None for name in names]
 
@@ -231,10 +241,10 @@ def _same_bits(one, other):
     return set(arrays[0]) == set(arrays[1]) and counters[0] == counters[1] and all(same)
 
 
-def _emission(record, run, t, which):
-    rates, alpha = which.emitted()
-    _note(record, run, t, {f"rate/{i}": rate for i, rate in rates.items()})
-    return alpha
+def _emission(record, told, run, t, which):
+    """Notes what a training shows of its last update: the arrays in the record, words in `told`."""
+    _note(record, run, t, which.emitted())
+    told["said"].setdefault(run, {})[t] = dict(which.statistics() or {}, ran=which.ran)
 
 
 def _stock(setup, record):
@@ -255,13 +265,14 @@ def _stock(setup, record):
         _note(record, "g", t, {str(i): g for i, g in enumerate(setup.grads[t])})
     for t, (arrays, _) in states.items():
         _note(record, "stock", t, arrays)
-    return states, {"rates": rates, "races": {"stock": stock.races()}}
+    return states, {"rates": rates, "races": {"stock": stock.races()}, "said": {}}
 
 
-def _ours(setup, record, states, ours, again=None):
-    """Alphas by step of a patched training: on its own, and from each of stock's states. `again` makes
-    another one, for a case that is restored."""
-    alphas, alike = {}, True
+def _ours(setup, record, told, states, patched):
+    """A patched training: on its own, and from each of stock's states. `patched` makes one, and
+    another where the case is restored."""
+    alike, shown = True, set()
+    ours = patched()
     ours.load(states[0])
     for t in setup.steps:
         setup.step(ours, t)
@@ -270,32 +281,56 @@ def _ours(setup, record, states, ours, again=None):
         alike = alike and _same_bits(now, states[t])
         if setup.case["frugal"] and alike:  # so far it has stood where stock stood
             _note(record, "cross", t, now[0])
-            alphas[t] = _emission(record, "cross", t, ours)
-        if again is not None and t == setup.case["restore"]:
-            ours = again()
+            _emission(record, told, "cross", t, ours)
+            shown.add(t)
+        if t == setup.case["restore"]:
+            ours = patched()
             ours.load(now)
-    for t in [t for t in setup.steps if t not in alphas]:
+    for t in [t for t in setup.steps if t not in shown]:
         _note(record, "cross", t, _after(setup, states, t, ours))
-        alphas[t] = _emission(record, "cross", t, ours)
+        _emission(record, told, "cross", t, ours)
         _repeat(setup, record, "cross", states, t, ours)
-    return alphas
+    told["races"]["cross"] = ours.races()
+    told["untracked"] = ours.untracked()
 
 
-def _bounded(setup, record, states, bounded):
-    """The same under a rule, from each of stock's states; returns what is said of each step."""
-    said = {}
+def _bounded(setup, record, told, states, bounded):
+    """The same under a rule, from each of stock's states. In eager code an update fails in between,
+    which may leave nothing behind."""
     for t in setup.steps:
+        if t == 2 and setup.fails:
+            bounded.fail(setup.grads[t])
         _note(record, "bounded", t, _after(setup, states, t, bounded))
-        _emission(record, "bounded", t, bounded)
-        said[t] = bounded.statistics()
+        _emission(record, told, "bounded", t, bounded)
         _repeat(setup, record, "bounded", states, t, bounded)
-    return said
+    told["races"]["bounded"] = bounded.races()
 
 
-def _quiet(setup, record, states, quiet):
+def _quiet(setup, record, told, states, quiet):
     """Where less is emitted than tensors at every step, from each of stock's states."""
     for t in setup.steps:
+        if t == 2 and setup.fails:
+            quiet.fail(setup.grads[t])
         _note(record, "quiet", t, _after(setup, states, t, quiet))
+        _emission(record, told, "quiet", t, quiet)
+
+
+def _refused(setup, patched):
+    """How an optimizer refuses rules of which a pattern matches no variable before its first update; None
+    where it does not."""
+    training = None
+    try:
+        training = patched()
+        setup.step(training, 1)
+    except ValueError as error:
+        moved = training is not None and not _same_bits(_variables(training), _variables(setup.training()))
+        return None if moved else _words(error)
+    return None
+
+
+def _variables(training):
+    arrays, counters = training.read()
+    return {name: array for name, array in arrays.items() if name.startswith("w/")}, counters
 
 
 def _after(setup, states, t, which):
@@ -318,37 +353,67 @@ def _repeat(setup, record, run, states, t, which):
 
 
 def _side_by_side(setup, record, request):
-    from adampatch.runtime import bind
-    from adampatch.verify.worker import watching
-
     try:
         states, told = _stock(setup, record)
     except Exception as error:
         return {"not_run": "stock itself: " + _words(error)}
-
-    def patched(rules=None, emit="tensor", every=1):
-        return setup.training(lambda c: bind(rules).patched(c, emit=emit, every=every))
-
-    ours = patched()
-    told["alphas"] = _ours(setup, record, states, ours, patched)
-    told["races"]["cross"] = ours.races()
-    bounds = setup.case["bounds"]
-    if bounds is None and setup.case["clamp"] is not None:
-        told["bounds"] = bounds = watching.quantiles(record, setup.case["dtype"], setup.case["clamp"])
-    if bounds is not None:
-        bounded = patched(_rule(*bounds))
-        told["statistics"] = _bounded(setup, record, states, bounded)
-        told["races"]["bounded"] = bounded.races()
-    if setup.case["emit"] != "tensor":
-        rules = None if bounds is None else _rule(*bounds)
-        _quiet(setup, record, states, patched(rules, setup.case["emit"], every=2))
+    for run in patched_runs(setup, record, told, states):
+        run()
     return told
 
 
-def _rule(low, high):
-    rule = {"id": "verify", "match": ["**"], "quantity": "rate", "min": low, "max": high}
-    rule = {name: value for name, value in rule.items() if value is not None}
-    return {"version": 1, "rules": [rule]}
+def patched_runs(setup, record, told, states, alter=lambda cls: cls):
+    """The runs of the patched class, changed by `alter`: functions that fill the record and what is told,
+    to be called in their order. The first answers all but what a rule asks for."""
+    from adampatch.runtime import bind
+
+    case = setup.case
+
+    def patched(bounds=None, emit="tensor", every=1, rules=None):
+        rules = rules or (None if bounds is None else _rules(case, *bounds))
+        return setup.training(lambda cls: alter(bind(rules).patched(cls, emit=emit, every=every)))
+
+    def ours():
+        from adampatch.verify.worker import watching
+
+        _ours(setup, record, told, states, patched)
+        if case["bounds"] is None and case["clamp"] is not None:
+            told["bounds"] = watching.quantiles(record, case["dtype"], case["clamp"])
+
+    def bounded():
+        bounds = told.get("bounds", case["bounds"])
+        if bounds is not None:
+            _bounded(setup, record, told, states, patched(bounds))
+            if case["outside"]:
+                told["refused"] = _refused(
+                    setup, lambda: patched(rules=_rules(case, *bounds, "no/such/variable"))
+                )
+
+    def quiet():
+        if case["emit"] != "tensor":
+            bounds = told.get("bounds", case["bounds"])
+            _quiet(setup, record, told, states, patched(bounds, case["emit"], every=2))
+
+    return [ours, bounded, quiet]
+
+
+def _rules(case, low, high, pattern=None):
+    """The normal form that bounds the rates of a case: one rule for all variables; where some are outside,
+    one for each side, which names them in its own way. `pattern`: one more that has to match."""
+    outside, sides = case["outside"], [("min", low), ("max", high)]
+    found = [dict([("match", ["**"])] + sides)]
+    if outside:
+        inside = "|".join(str(i) for i in range(len(case["shapes"])) if i not in outside)
+        found = [
+            {"match": ["**"], "exclude": [f"**/w{i}" for i in outside], "min": low},
+            {"match": ["re:(^|/)w({})$".format(inside)], "max": high},
+        ]
+    if pattern is not None:
+        found[0]["match"] = found[0]["match"] + [pattern]
+    found = [{name: value for name, value in rule.items() if value is not None} for rule in found]
+    found = [rule for rule in found if "min" in rule or "max" in rule]
+    rules = [dict(rule, id=f"verify-{k}", quantity="rate") for k, rule in enumerate(found)]
+    return {"version": 1, "rules": rules}
 
 
 # ------------------------------------------------------------------------ projects
@@ -363,7 +428,7 @@ def _alone(setup, record, request):
         return {"not_run": "stock itself: " + _words(error)}
     kept = {f"{t}/{name}": array for t, (arrays, _) in states.items() for name, array in arrays.items()}
     np.savez(request["states"], **kept)
-    return dict(told, alphas={}, counters={t: counters for t, (_, counters) in states.items()})
+    return dict(told, counters={t: counters for t, (_, counters) in states.items()})
 
 
 def _from_states(setup, record, request):
@@ -376,16 +441,16 @@ def _from_states(setup, record, request):
         int(t): ({key.split("/", 1)[1]: kept[key] for key in kept.files if key.split("/")[0] == t}, counters)
         for t, counters in request["counters"].items()
     }
+    told = {"rates": {t: 0.0 for t in setup.steps}, "races": {}, "said": {}}
     with watching.rules_of(None):
-        alphas = _ours(setup, record, states, setup.training())
-    told = {"rates": {t: 0.0 for t in setup.steps}, "alphas": alphas}
+        _ours(setup, record, told, states, setup.training)
     if setup.case["watch"]:
         told["bounds"] = bounds = setup.case["bounds"] or watching.quantiles(record, setup.case["dtype"])
         if bounds is not None:
-            with watching.rules_of(_rule(*bounds)):
+            with watching.rules_of(_rules(setup.case, *bounds)):
                 bounded = setup.training()
                 with watching.sites(setup.case["mode"] == "eager") as seen:
-                    _bounded(setup, record, states, bounded)
+                    _bounded(setup, record, told, states, bounded)
             for k, site in enumerate(seen):
                 record.update({f"site/{k}/{name}": _numbers(array) for name, array in site.items()})
     return told

@@ -58,6 +58,8 @@ class Family:
 
     def __init__(self, cls, options, rate, start, rows, mode, schedule, arguments=None, strategy="none"):
         self.rows, self.mode, self.arguments = rows, mode, arguments
+        #: how many updates it has made, whatever state they began with
+        self.ran = 0
         self.strategy = None
         if strategy == "mirrored":
             # collectives of one process may not change their format from case to case
@@ -163,7 +165,27 @@ class Family:
 
     def step(self, values, indices):
         rows = [None if i is None else tf.constant(i, tf.int64) for i in indices]
+        self.ran += 1
         self._step(self._shared([tf.convert_to_tensor(value) for value in values]), rows)
+
+    def fail(self, values):
+        """Begins an update that the last gradient makes fail which fits its variable in no way; none where
+        each does. Raises RuntimeError where it does not fail."""
+        rows = [None if n is None else tf.zeros([n], tf.int64) for n in self.rows]
+        unfit = [
+            i
+            for i, w in enumerate(self.w)
+            if tf.TensorShape(w.shape).num_elements() != 1 or rows[i] is not None
+        ]
+        if not unfit:
+            return
+        wrong = list(values)
+        wrong[unfit[-1]] = np.ones((3, 2), values[0].dtype)
+        try:
+            self._step([tf.convert_to_tensor(value) for value in wrong], rows)
+        except Exception:  # whichever the kernels and frameworks raise
+            return
+        raise RuntimeError("an update with a gradient of another shape does not fail")
 
     def _shared(self, values):
         """The gradients as the replicas get them: their sum is what they are on one device."""
@@ -199,18 +221,38 @@ class Family:
             setattr(self.optimizer, name, value)
 
     def emitted(self):
-        """({variable's number: rate array}, alpha or None) of the last update, where patched."""
+        """{"rate/NUMBER": array} of the last update, where patched."""
         for runtime in run_times():
-            try:
+            with contextlib.suppress(
+                runtime.NotYetAvailable, ValueError
+            ):  # no site; the judge says what it means
                 rates = runtime.effective_rates(self.optimizer)
-                break
-            except (runtime.NotYetAvailable, ValueError):  # no site: what that means, the judge says
-                continue
-        else:
-            return {}, None
-        by_name = {name.split("/")[-1]: rate for name, rate in rates.items()}
-        found = {i: by_name[f"w{i}"] for i in range(len(self.w)) if f"w{i}" in by_name}
-        return found, runtime.snapshot(self.optimizer)["alpha"]
+                return {"rate/" + i: rate for i, rate in self._by_number(rates).items()}
+        return {}
+
+    def _by_number(self, by_path):
+        by_name = {path.split("/")[-1]: found for path, found in by_path.items()}
+        return {str(i): by_name[f"w{i}"] for i in range(len(self.w)) if f"w{i}" in by_name}
+
+    def untracked(self):
+        """Words on variables that are not the optimizer's own and that its list or a checkpoint of it holds,
+        and on ones that a SavedModel of its step would lack."""
+        if self.arguments is not None or not hasattr(self.optimizer, "_trackable_children"):
+            return []
+        own, children = self.own_variables(), self.optimizer._trackable_children
+        found = [f"{v.name} is among its variables" for v in own if v.name.startswith("adampatch/")]
+        for name, child in children(save_type="checkpoint").items():
+            if getattr(child, "name", "").startswith("adampatch/"):
+                found.append(f"{child.name} is in its checkpoints, as {name}")
+        if self.mode != "function" or self.strategy is not None:
+            return found
+        known = [raw(v) for _, v in self.variables()] + [self.rate, getattr(self, "global_step", None)]
+        known += list(children(save_type="savedmodel").values())
+        handles = set(id(v.handle) for v in known if hasattr(v, "handle"))
+        for trace in self._step._list_all_concrete_functions_for_serialization():
+            lacking = [x for x in trace.captured_inputs if x.dtype == tf.resource and id(x) not in handles]
+            found += [f"{len(lacking)} variables of its step are in no SavedModel"] if lacking else []
+        return found
 
     def races(self):
         """[(quantity, reader, writer)] of one variable that nothing keeps in order; only a v1
@@ -218,16 +260,13 @@ class Family:
         return []
 
     def statistics(self):
-        """{"step", "lr", "variables": {number: ...}} as `snapshot` has them of the last update;
+        """{"step", "lr", "alpha", "variables": {number: ...}} as `snapshot` has them of the last update;
         None where nothing is sampled."""
         for runtime in run_times():
-            try:
+            with contextlib.suppress(runtime.NotYetAvailable, ValueError):
                 shown = runtime.snapshot(self.optimizer)
-            except (runtime.NotYetAvailable, ValueError):
-                continue
-            by_name = {name.split("/")[-1]: found for name, found in shown["variables"].items()}
-            numbers = {str(i): by_name[f"w{i}"] for i in range(len(self.w)) if f"w{i}" in by_name}
-            return {"step": shown["step"], "lr": shown["lr"], "variables": numbers}
+                scalars = {name: shown[name] for name in ("step", "lr", "alpha")}
+                return dict(scalars, variables=self._by_number(shown["variables"]))
         return None
 
 

@@ -52,11 +52,12 @@ class InGraph:
     def step(self, values, indices):
         feeds = dict(zip(self._feeds, values))
         feeds.update((slot, rows) for slot, rows in zip(self._rows_fed, indices) if slot is not None)
+        self.ran += 1
         _, self._told = self.session.run([self._train, self._shown()], feeds)
 
     def _shown(self):
         return {
-            name: {what: tensor for what, tensor in found.items() if what in ("rate", "alpha", "clamped")}
+            name: {what: found[what] for what in ("rate", "alpha", "update", "clamped")}
             for runtime in families.run_times()
             for name, found in runtime.graph_tensors.tensors(self.graph).items()
         }
@@ -82,19 +83,22 @@ class InGraph:
         self.session.run(self._loads, feeds)
 
     def statistics(self):
-        shares = {
-            name.split("/")[-1][1:]: {
-                "clamped_frac": float(np.mean(found["clamped"])) if found["clamped"].size else 0.0
-            }
-            for name, found in self._told.items()
-        }
-        return {"variables": shares}
+        """The alpha alone: there is no snapshot, but tensors to fetch."""
+        alphas = [float(found["alpha"]) for found in self._told.values()]
+        return {"alpha": next((alpha for alpha in alphas if alpha == alpha), None)}
 
     def emitted(self):
-        rates = {int(name.split("/")[-1][1:]): found["rate"] for name, found in self._told.items()}
-        alphas = [float(found["alpha"]) for found in self._told.values()]
-        alpha = next((a for a in alphas if a == a), None)
-        return rates, alpha
+        return {
+            f"{what}/{name.split('/')[-1][1:]}": found[what]
+            for name, found in self._told.items()
+            for what in ("rate", "update", "clamped")
+        }
+
+    def untracked(self):
+        """A v1 graph's variables are in collections: words on those of ours that are."""
+        with self.graph.as_default():
+            every = tf.compat.v1.global_variables()
+        return [f"{v.name} is a global variable" for v in every if "adampatch/" in v.name]
 
 
 def _operation(variable):
@@ -118,6 +122,8 @@ class OptimizerV2AdamaxGraph(InGraph, OptimizerV2Adamax):
 class GetUpdates(InGraph, Family):
     """Keras 1 and 2's first optimizers: a list of updates that `K.function` would run."""
 
+    slots = {"m": (0,), "v": (1,), "vhat": (2,)}
+
     def make(self, cls, rate, options, schedule):
         names = inspect.signature(cls.__init__).parameters
         optimizer = cls(**dict(options, **{"learning_rate" if "learning_rate" in names else "lr": rate}))
@@ -135,17 +141,29 @@ class GetUpdates(InGraph, Family):
         updates = self.optimizer.get_updates(**words)
         return [tf.compat.v1.assign(*u) if isinstance(u, tuple) else u for u in updates]
 
+    def slot(self, number, i):
+        """Its weights are a counter and then one list of slots after another, each as long as the model's."""
+        if number == 2 and not getattr(self.optimizer, "amsgrad", False):
+            return None  # of one element each, that nothing writes
+        slots = self.optimizer.weights[1 + number * len(self.w) :]
+        return slots[i] if slots else None
+
     def own_variables(self):
         return [v for v in tf.compat.v1.global_variables() if v is not self.rate]
 
 
+class GetUpdatesAdamax(GetUpdates):
+    slots = {"m": (0,), "u": (1,)}
+
+
 _GRAPHS = {"v1": V1Graph, "v2": OptimizerV2Graph, "get_updates": GetUpdates}
+_GRAPHS_OF_CLASS = {("v2", "Adamax"): OptimizerV2AdamaxGraph, ("get_updates", "Adamax"): GetUpdatesAdamax}
 
 
 def training_for(family, name, mode):
     """The class of trainings for an optimizer of `family` called `name` in `mode`."""
     if mode.startswith("graph"):
-        return OptimizerV2AdamaxGraph if (family, name) == ("v2", "Adamax") else _GRAPHS[family]
+        return _GRAPHS_OF_CLASS.get((family, name)) or _GRAPHS[family]
     if family == "v2" and name == "Adamax":
         return OptimizerV2Adamax
     named = {"v1": V1, "v2": OptimizerV2, "keras2": families.Keras2, "keras3": families.Keras3}
