@@ -25,8 +25,8 @@ _STANDALONE = "STANDALONE"
 # In the order in which their top levels need one another.
 SECTIONS = (
     "lazy", "worlds", "normal_form", "settings", "matching", "methods", "stock_table", "stock_edits",
-    "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "bounding", "kernels", "graph_reads",
-    "graph_tensors", "sampling", "stepping", "observing", "reading", "patching", "binding",
+    "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "bounding", "kernels",
+    "graph_reads", "graph_tensors", "sampling", "stepping", "observing", "reading", "patching", "binding",
 )  # fmt: skip
 
 

@@ -162,7 +162,7 @@ class Moment(object):
             beta = getattr(self.optimizer, name, None)
             if beta is not None and not callable(beta):
                 return 1.0 - tf.pow(as_float64(beta), self.t)
-        self.missing(rule, 'convention = "corrected" asks for beta_1, and the code does not show it')
+        self.missing(rule, "1 - beta_1^t is asked for, and the code does not show beta_1")
 
     def missing(self, rule, what):
         """Raises the ValueError of a rule that this optimizer cannot obey."""

@@ -74,9 +74,7 @@ class _Site(object):
         if self.gradient is None:
             self.gradient = gradients.gradient_of(self.record, self.variable)
         if self.gradient is None:
-            moment.missing(
-                rule, "rms_t asks for the gradient, and the update is in no method that is given it"
-            )
+            moment.missing(rule, "rms_t asks for the gradient, and the code does not show it")
         if not isinstance(self.gradient, tf.IndexedSlices):
             return tf.convert_to_tensor(self.gradient)
         values, rows = self.gradient.values, self.gradient.indices

@@ -35,7 +35,18 @@ class Rule:
     """A user's rule as it is verified: on every variable, whatever it matches in a model."""
 
     id: str
-    bounds: Bounds
+    bounds: Bounds | None = None
+    form: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, form: Mapping[str, Any]) -> Rule:
+        """From its normal form: fixed bounds of the rate are ``bounds``, all else is ``form``."""
+        plain = {"id", "match", "exclude", "optimizer", "quantity", "min", "max"}
+        fixed = not any(isinstance(form.get(side), Mapping) for side in ("min", "max"))
+        if fixed and form["quantity"] == "rate" and set(form) <= plain:
+            return cls(form["id"], bounds=(form["min"], form["max"]))
+        everywhere = {"match": ["**"], "exclude": [], "optimizer": "*"}
+        return cls(form["id"], form={name: x for name, x in form.items() if x is not None} | everywhere)
 
 
 def identity(dtype: str) -> Bounds:
@@ -69,13 +80,13 @@ class Case:
     ``layout``, ``gradients``, ``start``, ``schedule``, ``strategy``: as `dimensions` names them;
     gradients of "every" regime have one after the other. ``gradient_dtype``: theirs, where it is not
     the variables'. ``restore``: the step after which the patched run goes on in a new optimizer.
-    ``rule``: the user's that ``bounds`` are of. ``clamp``: sides ("bounds", "floor", "ceiling") on
-    which quantiles of its own rates bound the case where ``bounds`` says nothing; ``watch``: that,
-    with what happens at each site written down. ``frugal``: the patched optimizer's own run answers
-    the cross question too, as long as it has stock's bits. ``outside``: the variables that the rule does
-    not match; with some, it is refused where a pattern matches none. ``emit``: of a last run, every other
-    update of which is sampled, and which must have the bits of the one that emits tensors. ``drawn``: of
-    the cover, not of the core.
+    ``rule``: the user's that ``bounds`` are of, or ``form``, its normal form, where it is more than
+    that. ``clamp``: sides ("bounds", "floor", "ceiling") on which quantiles of its own rates bound the
+    case where ``bounds`` says nothing; ``watch``: that, with what happens at each site written down.
+    ``frugal``: the patched optimizer's own run answers the cross question too, as long as it has
+    stock's bits. ``outside``: the variables that the rule does not match; with some, it is refused
+    where a pattern matches none. ``emit``: of a last run, every other update of which is sampled, and
+    which must have the bits of the one that emits tensors. ``drawn``: of the cover, not of the core.
     """
 
     id: str
@@ -95,6 +106,7 @@ class Case:
     arguments: Mapping[str, Any] | None = None
     watch: bool = False
     rule: str | None = None
+    form: Mapping[str, Any] | None = None
     frugal: bool = False
     variant: str = ""
     gradients: str = "every"
@@ -110,7 +122,7 @@ class Case:
     @property
     def ruled(self) -> bool:
         """Whether it runs under a rule."""
-        return self.bounds is not None or self.watch or self.clamp is not None
+        return self.bounds is not None or self.watch or self.clamp is not None or self.form is not None
 
     def bounds_of(self, variable: int) -> Bounds | None:
         """Those of one variable's rates."""
@@ -137,7 +149,15 @@ def under(case: Case, rules: Sequence[Rule]) -> list[Case]:
     if not case.ruled:
         return [case]
     return [
-        replace(case, id=f"{case.id}:{rule.id}", bounds=rule.bounds, rule=rule.id, clamp=None, outside=())
+        replace(
+            case,
+            id=f"{case.id}:{rule.id}",
+            bounds=rule.bounds,
+            form=rule.form,
+            rule=rule.id,
+            clamp=None,
+            outside=(),
+        )
         for rule in rules
     ]
 

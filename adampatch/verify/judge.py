@@ -28,6 +28,7 @@ from adampatch.verify.findings import (
 from adampatch.verify.formats import Array
 from adampatch.verify.record import Record, format_of
 from adampatch.verify.references import Reference
+from adampatch.verify.ruling import ruled
 from adampatch.verify.sites import watched_sites
 from adampatch.verify.snapshots import misreported
 
@@ -101,6 +102,17 @@ def judge(
     if found := _unordered(told, "cross") or misreported(record, reference, "cross") or _said(case, told):
         shown.verdict, shown.divergence = FAIL, found
         return shown
+    if case.form is not None and told.get("not_ruled"):
+        return Verdict(NOT_RUN, reason=told["not_ruled"])
+    if case.form is not None:
+        hit, divergence, error = ruled(record, reference)
+        shown.error = max(shown.error, error)
+        if found := divergence or _unordered(told, "bounded"):
+            shown.verdict, shown.divergence = FAIL, found
+            return shown
+        shown.verdict = PASS_BOUND
+        if not hit:
+            shown.reason = f"nothing reached the rule {case.rule}"
     if case.bounds is not None:
         hit, divergence, error = bounded(record, reference)
         if case.watch and divergence is None and case.mode == "eager":
@@ -125,8 +137,9 @@ def judge(
         elif not hit and (reference is not None or case.watch):
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
     if case.emit != "tensor" and record.exact:
-        differs, _ = _different(record, "quiet", "cross" if case.bounds is None else "bounded")
-        if found := differs or misreported(record, reference, "quiet"):
+        loud = "bounded" if case.bounds is not None or case.form is not None else "cross"
+        differs, _ = _different(record, "quiet", loud)
+        if found := differs or (None if case.form is not None else misreported(record, reference, "quiet")):
             shown.verdict, shown.divergence = FAIL, found
             return shown
     if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):

@@ -248,8 +248,9 @@ def shared_runs(cases: Iterable[Case]) -> list[Group]:
         last = groups[-1] if groups else ()
         if (
             len(last) == 1
-            and case.bounds is not None
-            and replace(case, id=last[0].id, bounds=None, emit="tensor", outside=()) == last[0]
+            and (case.bounds is not None or case.form is not None)
+            and replace(case, id=last[0].id, bounds=None, form=None, rule=None, emit="tensor", outside=())
+            == last[0]
         ):
             groups[-1] = (last[0], case)
         else:

@@ -114,6 +114,6 @@ def test_what_the_code_does_not_show_is_said_before_the_first_update(what):
     }[what]
     rules = {"version": 1, "rules": [{"id": "r", "quantity": "rate", "max": 1.0, **rule}]}
     w = tf.Variable([1.0, 2.0])
-    with pytest.raises(ValueError, match=r'rule "r": .* the code does not show it .Bare.'):
+    with pytest.raises(ValueError, match=r'rule "r": .* the code does not show (it|beta_1) .Bare.'):
         Bare().apply_gradients([(tf.ones([2]), w)])
     assert values_of(type("Run", (), {"w": [w]}))[0].tolist() == [1.0, 2.0]

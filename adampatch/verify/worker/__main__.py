@@ -298,11 +298,14 @@ def _bounded(setup, record, told, states, bounded):
     """The same under a rule, from each of stock's states. In eager code an update fails in between,
     which may leave nothing behind."""
     for t in setup.steps:
-        if t == 2 and setup.fails:
+        # what such a rule remembers is of the updates that there were
+        remembers = setup.case["form"] is not None
+        if t == 2 and setup.fails and not remembers:
             bounded.fail(setup.grads[t])
         _note(record, "bounded", t, _after(setup, states, t, bounded))
         _emission(record, told, "bounded", t, bounded)
-        _repeat(setup, record, "bounded", states, t, bounded)
+        if not remembers:
+            _repeat(setup, record, "bounded", states, t, bounded)
     told["races"]["bounded"] = bounded.races()
 
 
@@ -369,8 +372,10 @@ def patched_runs(setup, record, told, states, alter=lambda cls: cls):
 
     case = setup.case
 
-    def patched(bounds=None, emit="tensor", every=1, rules=None):
+    def patched(bounds=None, emit="tensor", every=1, rules=None, ruled=False):
         rules = rules or (None if bounds is None else _rules(case, *bounds))
+        if case["form"] is not None and ruled:
+            rules = {"version": 1, "rules": [case["form"]]}
         return setup.training(lambda cls: alter(bind(rules).patched(cls, emit=emit, every=every)))
 
     def ours():
@@ -382,7 +387,14 @@ def patched_runs(setup, record, told, states, alter=lambda cls: cls):
 
     def bounded():
         bounds = told.get("bounds", case["bounds"])
-        if bounds is not None:
+        if case["form"] is not None:
+            try:
+                _bounded(setup, record, told, states, patched(ruled=True))
+            except ValueError as error:  # an optimizer that does not have what the rule asks for
+                if "the code does not show" not in str(error):
+                    raise
+                told["not_ruled"] = str(error)
+        elif bounds is not None:
             _bounded(setup, record, told, states, patched(bounds))
             if case["outside"]:
                 told["refused"] = _refused(
@@ -392,7 +404,7 @@ def patched_runs(setup, record, told, states, alter=lambda cls: cls):
     def quiet():
         if case["emit"] != "tensor":
             bounds = told.get("bounds", case["bounds"])
-            _quiet(setup, record, told, states, patched(bounds, case["emit"], every=2))
+            _quiet(setup, record, told, states, patched(bounds, case["emit"], every=2, ruled=True))
 
     return [ours, bounded, quiet]
 
@@ -442,6 +454,13 @@ def _from_states(setup, record, request):
         for t, counters in request["counters"].items()
     }
     told = {"rates": {t: 0.0 for t in setup.steps}, "races": {}, "said": {}}
+    form = setup.case["form"]
+    if form is not None:
+        with watching.rules_of(None):
+            _ours(setup, record, told, states, setup.training)
+        with watching.rules_of({"version": 1, "rules": [form]}):
+            _bounded(setup, record, told, states, setup.training())
+        return told
     with watching.rules_of(None):
         _ours(setup, record, told, states, setup.training)
     if setup.case["watch"]:

@@ -149,7 +149,9 @@ class GetUpdates(InGraph, Family):
         return slots[i] if slots else None
 
     def own_variables(self):
-        return [v for v in tf.compat.v1.global_variables() if v is not self.rate]
+        # what rules remember is not stock's
+        found = [v for v in tf.compat.v1.global_variables() if not v.name.startswith("adampatch/")]
+        return [v for v in found if v is not self.rate]
 
 
 class GetUpdatesAdamax(GetUpdates):
