@@ -33,10 +33,11 @@ class RuleState(object):
         self.names = {}
         self.holder = None
 
-    def variable(self, optimizer, name, initial, near=None):
+    def variable(self, optimizer, name, initial, near=None, replicated=True):
         """The variable `name`, made with the NumPy array `initial` and its dtype if there is none.
 
-        `near`: a model variable, whose replicas and devices it follows.
+        `near`: a model variable, whose replicas and devices it follows; `replicated`: False for what one
+        replica alone writes.
         """
         with self.lock:
             if worlds.world() == worlds.GRAPH:
@@ -44,7 +45,7 @@ class RuleState(object):
             found = self.names.get(name)
             if found is None:
                 self._attach(optimizer)
-                found = self.names[name] = _made(name, initial, near)
+                found = self.names[name] = _made(name, initial, near, replicated)
                 # Tracked by name: what a checkpoint that was restored before has for it is put in now.
                 setattr(self.holder, name, found)
             return found
@@ -93,8 +94,7 @@ class RuleState(object):
 @contextlib.contextmanager
 def _following(near):
     """A scope in which a new variable has the replicas and devices of the variable `near`."""
-    container = getattr(near, "_distributed_container", None)
-    held = (container() if callable(container) else None) or near
+    held = worlds.replicated(near)
     strategy = getattr(held, "distribute_strategy", None)
     if strategy is None:
         yield
@@ -105,7 +105,9 @@ def _following(near):
             yield
 
 
-def _made(name, initial, near):
+def _made(name, initial, near, replicated):
+    if not replicated:
+        return worlds.hidden_variable(initial, tf.as_dtype(initial.dtype), name)
     with tf.init_scope(), _following(getattr(near, "value", near) if hasattr(near, "path") else near):
         return tf.Variable(
             initial,

@@ -152,7 +152,7 @@ def totals_of(optimizer, record, key, rules):
     """The counters of a variable's rules: in the checkpoint along with the state of a rule that has one."""
     zeros = np.zeros([len(bounding.counted(rules)), 5], np.int64)
     if any(rule.stateful for rule in rules):
-        return record.state.variable(optimizer, "counts/" + record.kept_as(key), zeros)
+        return record.state.variable(optimizer, "counts/" + record.kept_as(key), zeros, replicated=False)
     return worlds.hidden_variable(zeros, tf.int64, "totals")
 
 

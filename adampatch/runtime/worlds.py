@@ -181,6 +181,17 @@ def path_of(variable):
     return head if head and tail.isdigit() else name
 
 
+def replicated(variable):
+    """The variable of which `variable` is one replica; itself where it is none."""
+    if getattr(variable, "_primary", None) is not None:
+        return variable  # its handle is to be had where a replica is only
+    container = getattr(variable, "_distributed_container", None)
+    if container is None:  # newer TensorFlows keep it on the handle
+        container = getattr(getattr(variable, "handle", None), "_distributed_container", None)
+    found = container() if callable(container) else None
+    return variable if found is None else found
+
+
 def identify(optimizer, variable):
     """(identity, path) of the model variable that an update is for.
 
@@ -189,9 +200,10 @@ def identify(optimizer, variable):
     found = _of_keras(optimizer, variable)
     if found is not None:
         return ("index", found[0]), path_of(found[1])
-    container = getattr(variable, "_distributed_container", None)
-    if container is not None:
-        variable = container() or variable
+    variable = replicated(variable)
+    # A replicated variable answers for whichever replica it is asked in.
+    primary = getattr(variable, "_primary", None)
+    variable = variable if primary is None else primary
     unique = getattr(variable, "_unique_id", None)
     path = path_of(variable)
     if unique is None:  # a reference variable: its name is unique in its graph

@@ -89,6 +89,7 @@ class Oracle:
         m = m + (gradient - m) * (1 - self.b1)
         squares = gradient * gradient if squares is None else np.asarray(squares, np.float64)
         v = v + (squares - v) * (1 - self.b2)
+        self.moments, self.noise = (m, v), 4 * U * np.abs(gradient) + 1e-37  # m may all but cancel
         stock = rate = alpha / (np.sqrt(v) + self.epsilon)
         limits = self.within("alpha", *at)
         if limits is not None and alpha:

@@ -94,7 +94,16 @@ def judge(training, family, rules, steps, lr_of, restore=None):
             worst = max(worst, float(error.max()))
             off = np.abs(rates[i] - rate) * np.abs(oracles[i].direction)
             assert np.all(off <= allowed), (family, t, i, off, allowed)
-            oracles[i].previous = training.remembered(i)  # what the next step is judged by, as it is
+            for mine, theirs in zip(training.slots(i), oracles[i].moments, strict=True):
+                assert np.all(np.abs(mine - theirs) <= 1e-6 * np.abs(theirs) + oracles[i].noise), (
+                    family,
+                    t,
+                    i,
+                )
+            kept = training.remembered(i)
+            if kept is not None:
+                assert np.all(np.abs(kept - oracles[i].previous) * np.abs(oracles[i].direction) <= allowed)
+            oracles[i].previous = kept  # what the next step is judged by, as it is
     return worst, oracles
 
 
