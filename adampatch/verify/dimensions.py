@@ -95,6 +95,7 @@ _NOT_OF_CLASS: tuple[tuple[Collection[Any], str, Sequence[str]], ...] = (
     (NO_SCHEDULE, "schedule", (*SCHEDULES, "callable")),
     (ONE_VARIABLE, "shape", ("0",)),
     (ONE_VARIABLE, "layout", ("empty",)),
+    (ONE_VARIABLE, "strategy", ("mirrored",)),  # nor may it count them once for each replica
     # the bound of a sum of n terms grows with n, and one element is everybody's
     (MIXING, "shape", ("1023", "65536")),
     (MIXING, "gradient", (*REGIMES[1:], "nan")),

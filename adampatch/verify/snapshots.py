@@ -113,7 +113,7 @@ def _of_variable(
     if raw is None or rate is None:
         return None
     hit = _hit(record, reference, t, i, raw, rate) if ruled else Elements.of(np.zeros(rate.shape, bool))
-    return statistics.expected(raw, rate, hit, *_moved(record, reference, t, i, raw))
+    return statistics.expected(raw, rate, hit, *_moved(record, reference, run, t, i, raw))
 
 
 def _hit(record: Record, reference: Reference | None, t: int, i: int, raw: Array, rate: Array) -> Elements:
@@ -125,7 +125,7 @@ def _hit(record: Record, reference: Reference | None, t: int, i: int, raw: Array
     low, high = limits(record.form, bounds)
     if record.exact:
         with np.errstate(invalid="ignore"):
-            return Elements.of(np.isfinite(raw) & ((raw < low) | (raw > high)))
+            return Elements.of((raw < low) | (raw > high))
     at = np.isfinite(rate) & ((rate == low) | (rate == high))
     itself = at
     if reference is not None:
@@ -134,7 +134,7 @@ def _hit(record: Record, reference: Reference | None, t: int, i: int, raw: Array
 
 
 def _moved(
-    record: Record, reference: Reference | None, t: int, i: int, raw: Array
+    record: Record, reference: Reference | None, run: str, t: int, i: int, raw: Array
 ) -> tuple[Array | None, Elements | None]:
     """(the elements that an update is for, those whose direction is not 0); None where not known."""
     everywhere = np.ones(raw.shape, bool)
@@ -145,11 +145,11 @@ def _moved(
     touched = everywhere
     if gradient.rows is not None:
         touched = everywhere & gradient.rows.reshape((-1,) + (1,) * (raw.ndim - 1))
-    wanted, moment = record.wanted(reference, t, i, "cross"), record.values(t, "cross", f"m/{i}")
+    wanted, moment = record.wanted(reference, t, i, run), record.values(t, run, f"m/{i}")
     direction = wanted.get("direction")
     if direction is None:
         return touched, None
-    if moment is not None and direction is wanted.get("m"):  # known to the bit
+    if moment is not None and direction is wanted.get("m") and record.exact:  # known to the bit
         seen = record.field.exact(moment)
         return touched, Elements((moment != 0) & ~(seen.rad > 0), seen.rad > 0)
     mid, rad = (np.broadcast_to(x, raw.shape) for x in (direction.mid, direction.rad))
