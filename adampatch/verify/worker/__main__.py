@@ -316,12 +316,13 @@ def _quiet(setup, record, told, states, quiet):
 
 
 def _refused(setup, patched):
-    """How an optimizer refuses rules of which a pattern matches no variable before its first update; None
-    where it does not."""
+    """How an optimizer refuses rules of which a pattern matches no variable: when it is built, or where a
+    family is told its variables no sooner, by its first update; None where it does not, or too late."""
     training = None
     try:
         training = patched()
-        setup.step(training, 1)
+        if not training.built_first:
+            setup.step(training, 1)
     except ValueError as error:
         moved = training is not None and not _same_bits(_variables(training), _variables(setup.training()))
         return None if moved else _words(error)

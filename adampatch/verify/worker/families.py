@@ -77,6 +77,9 @@ class Family:
 
     # -- what families differ in
 
+    #: whether it knows its variables before the first update
+    built_first = True
+
     def variable(self, value, name):
         return tf.Variable(value, name=name)
 
@@ -290,6 +293,7 @@ class Keras3(Family):
 
 class Keras2(Keras3):
     told_late = True
+    built_first = False  # it keeps no list of them
 
     def variable(self, value, name):
         return tf.Variable(value, name=name)
@@ -308,6 +312,7 @@ class Keras2(Keras3):
 
 class OptimizerV2(Keras2):
     told_late = False
+    built_first = True
     slots = {"m": ("m",), "v": ("v",), "vhat": ("vhat",)}
 
     def build(self):
@@ -347,6 +352,7 @@ class OptimizerV2Adamax(OptimizerV2):
 class V1(Family):
     names = {"beta_1": "beta1", "beta_2": "beta2"}
     slots = {"m": ("m",), "v": ("v",)}
+    built_first = False
     #: the step that some count their bias corrections by
     global_step = None
 
