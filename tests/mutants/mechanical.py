@@ -50,7 +50,7 @@ _STEPS: tuple[Cases, ...] = (
     ("keras3", "", ("float64/eager", "bfloat16/eager")),
 )
 _TRACED: tuple[Cases, ...] = (
-    ("v2", "", ("float64/function/schedule",)),
+    ("v2", "", ("float64/function/schedule", "float32/eager/decay")),
     ("v1", "", ("float32/eager", "float32/eager/clamped")),
     ("keras3", "", ("float32/xla", "float32/xla/clamped")),
 )

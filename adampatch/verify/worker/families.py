@@ -94,7 +94,7 @@ class Family:
         if schedule == "callable":
             self.rate = tf.Variable(rate, dtype=tf.float32, name="rate")
             return lambda: tf.identity(self.rate)
-        if schedule in ("constant", "changed"):
+        if schedule in ("constant", "changed", "decay"):
             return rate
         module = self.schedules(cls)
         if schedule == "exponential":
@@ -312,8 +312,18 @@ class Keras2(Keras3):
 
 class OptimizerV2(Keras2):
     told_late = False
-    built_first = True
+
+    @property
+    def built_first(self):
+        return hasattr(
+            self.optimizer, "_create_all_weights"
+        )  # before TensorFlow 2.3 slots come with gradients
+
     slots = {"m": ("m",), "v": ("v",), "vhat": ("vhat",)}
+
+    def make(self, cls, rate, options, schedule):
+        options = dict(options, decay=0.5) if schedule == "decay" else options
+        return Keras2.make(self, cls, rate, options, schedule)
 
     def build(self):
         if hasattr(self.optimizer, "_create_all_weights"):
@@ -333,7 +343,8 @@ class OptimizerV2(Keras2):
     def learning_rate(self):
         rate = self.optimizer._get_hyper("learning_rate")
         # Nadam's `decay` is that of its momentum schedule, so `_decayed_lr` is not what it uses
-        return float(self.optimizer._decayed_lr(tf.float32) if callable(rate) else tf.convert_to_tensor(rate))
+        decays = callable(rate) or (self.optimizer._initial_decay and not hasattr(self.optimizer, "_m_cache"))
+        return float(self.optimizer._decayed_lr(tf.float32) if decays else tf.convert_to_tensor(rate))
 
     def slot(self, name, i):
         if name not in self.optimizer.get_slot_names():
