@@ -17,15 +17,12 @@ from adampatch.verify.references import Reference
 from adampatch.verify.sites import limits
 from adampatch.verify.statistics import Elements
 
-#: updates between two samples in the run that emits less
-EVERY = 2
-
 
 def misreported(record: Record, reference: Reference | None, run: str) -> dict[str, Any] | None:
     """The first divergence between what was said of the steps of a run and these steps, or None.
 
-    In the ``quiet`` run that emits less, every other update is sampled, and an update that is not leaves
-    what was said as it was.
+    In the ``quiet`` run that emits less, some updates are sampled, and one that is not leaves what was
+    said as it was.
     """
     told = record.said.get(run)
     if told is None:
@@ -34,7 +31,7 @@ def misreported(record: Record, reference: Reference | None, run: str) -> dict[s
     emit = record.case.emit if run == "quiet" else "tensor"
     sampled = 1
     for t in range(1, record.case.steps + 1):
-        if run != "quiet" or (t - 1) % EVERY == 0:
+        if run != "quiet" or (t - 1) % record.case.every == 0:
             sampled = t
         found = _unwanted(record, run, t, emit)
         if found is None and emit != "off" and _emitting(record, t):
