@@ -85,8 +85,8 @@ class Case:
     case where ``bounds`` says nothing; ``watch``: that, with what happens at each site written down.
     ``frugal``: the patched optimizer's own run answers the cross question too, as long as it has
     stock's bits. ``outside``: the variables that the rule does not match; with some, it is refused
-    where a pattern matches none. ``emit``: of a last run, every other update of which is sampled, and
-    which must have the bits of the one that emits tensors. ``drawn``: of the cover, not of the core.
+    where a pattern matches none. ``emit``: of a last run, one update in ``every`` of which is
+    sampled, and which must have the bits of the one that emits tensors. ``drawn``: of the cover, not of the core.
     """
 
     id: str
@@ -116,6 +116,7 @@ class Case:
     strategy: str = "none"
     clamp: str | None = None
     emit: str = "tensor"
+    every: int = 3
     outside: tuple[int, ...] = ()
     drawn: bool = False
 

@@ -33,12 +33,12 @@ def bounded(record: Record, reference: Reference | None) -> tuple[int, dict[str,
             if raw is not rate:
                 return hits, where | unemitted(), error
             continue
-        clipped = np.where(np.isfinite(raw), np.clip(raw, low, high), raw)
+        clipped = np.clip(raw, low, high)  # not-a-number stays, infinity is bounded
         if exact:
             wrong = (clipped != rate) & ~(np.isnan(clipped) & np.isnan(rate))
         else:
             wrong = np.isfinite(rate) & ((rate < low) | (rate > high))
-        hit = np.isfinite(raw) & ((clipped != raw) if exact else (rate == low) | (rate == high))
+        hit = ~np.isnan(raw) & ((clipped != raw) if exact else (rate == low) | (rate == high))
         off = _touched_others(record, t, i, hit) if exact else []
         if np.any(wrong):
             at = first_of(wrong)

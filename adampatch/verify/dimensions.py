@@ -51,7 +51,7 @@ DIMENSIONS: dict[str, Sequence[str]] = {
     "shape": (*SHAPES_BY_NAME, "rows"),
     "gradient": (*REGIMES, "nan"),
     "start": ("usual", "zero"),
-    "schedule": ("changed", "constant", "exponential", "piecewise", "cosine", "callable"),
+    "schedule": ("changed", "constant", "exponential", "piecewise", "cosine", "callable", "decay"),
     "rule": ("none", "bounds", "ceiling", "floor", "identity"),
     "restore": ("never", "1", "3"),
     "strategy": ("none", "mirrored"),
@@ -59,7 +59,8 @@ DIMENSIONS: dict[str, Sequence[str]] = {
 }
 GRAPHS = ("graph", "graph-ref")
 TRACED = ("function", "xla", *GRAPHS)
-SCHEDULES = ("exponential", "piecewise", "cosine")
+#: "decay": of the constructor of older optimizers, by the number of updates
+SCHEDULES = ("exponential", "piecewise", "cosine", "decay")
 _SPARSE = tuple(LAYOUTS)
 _DENSE_SHAPES = tuple(SHAPES_BY_NAME)
 #: (dimension, values, dimension, values) that do not go together
@@ -73,6 +74,9 @@ _EXCLUDED: tuple[tuple[str, Sequence[str], str, Sequence[str]], ...] = (
     ("strategy", ("mirrored",), "layout", _SPARSE),
     # a traced cosine differs in the last place from the eager one that tells the rate
     ("mode", ("function", "xla"), "schedule", ("cosine",)),
+    ("mode", ("xla",), "schedule", ("decay",)),
+    # made in the variable's format, and told as a float32 number
+    ("dtype", ("float64", "float16", "bfloat16", "mixed"), "schedule", ("decay",)),
     # its rate is read when the graph is built
     ("mode", GRAPHS, "schedule", (*SCHEDULES, "callable")),
 )
@@ -80,6 +84,7 @@ _EXCLUDED: tuple[tuple[str, Sequence[str], str, Sequence[str]], ...] = (
 _NOT_OF_FAMILY: tuple[tuple[tuple[str, ...], str, Sequence[str]], ...] = (
     (("v1", "v2", "keras2", "get_updates"), "dtype", ("mixed",)),  # stock refuses such a gradient
     (("v1",), "schedule", SCHEDULES),
+    (("keras2", "keras3"), "schedule", ("decay",)),
     (("v1",), "strategy", ("mirrored",)),
     (("keras2",), "schedule", ("callable",)),
     (("keras2", "keras3"), "mode", GRAPHS),
@@ -95,6 +100,7 @@ _NOT_OF_CLASS: tuple[tuple[Collection[Any], str, Sequence[str]], ...] = (
     (NO_SCHEDULE, "schedule", (*SCHEDULES, "callable")),
     (ONE_VARIABLE, "shape", ("0",)),
     (ONE_VARIABLE, "layout", ("empty",)),
+    (ONE_VARIABLE, "strategy", ("mirrored",)),  # nor may it count them once for each replica
     # the bound of a sum of n terms grows with n, and one element is everybody's
     (MIXING, "shape", ("1023", "65536")),
     (MIXING, "gradient", (*REGIMES[1:], "nan")),

@@ -112,6 +112,8 @@ def _core(
     cases += [case("float32", "function", layout) for layout in layouts[1:]]
     if optimizer.family != "v1" and optimizer.key not in NO_SCHEDULE:
         cases.append(case("float64", "function", schedule="exponential"))
+        if optimizer.family == "v2" and optimizer.name in VARIANTS:
+            cases.append(case("float32", "eager", schedule="decay"))
     if (*optimizer.key, variant) not in NO_XLA:
         cases += pair("xla")
     if optimizer.family == "v2":
@@ -173,7 +175,7 @@ def _id(case: Case) -> str:
         words += [f"emit-{case.emit}"] if case.emit != "tensor" else []
     else:
         words += ["clamped"] if case.ruled else []
-        words += ["schedule"] if case.schedule != "changed" else []
+        words += ["decay" if case.schedule == "decay" else "schedule"] if case.schedule != "changed" else []
     return "/".join(words + ([case.device] if case.device != "CPU:0" else []))
 
 

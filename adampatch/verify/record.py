@@ -101,14 +101,16 @@ class Record:
         """Stock shows no alpha; what the patched optimizer shows is judged, and then exact."""
         case = self.case
         alpha = None if run == "stock" else self.alphas.get(t)
-        return Hyper(self.field, case.optimizer.family, t, self.rates[t], case.options, alpha)
+        compiled = case.mode == "xla" and run != "bounded"  # where a kernel is taken apart
+        return Hyper(self.field, case.optimizer.family, t, self.rates[t], case.options, alpha, compiled)
 
     def wanted(self, reference: Reference, t: int, i: int, run: str) -> Mapping[str, Ball]:
         """The balls of variable ``i`` after step ``t`` from the state that it began with: its own in the
         "stock" and "free" runs, else stock's."""
-        run = run if run in ("stock", "free") else "cross"
+        alone = run in ("stock", "free")
+        run = run if alone or self.case.mode == "xla" else "cross"
         if (t, i, run) not in self._wanted:
-            before = self.state(t - 1, "stock" if t == 1 or run == "cross" else run, i)
+            before = self.state(t - 1, run if alone and t > 1 else "stock", i)
             self._wanted[t, i, run] = reference(before, self.gradient(t, i), self.hyper(t, run))
         return self._wanted[t, i, run]
 

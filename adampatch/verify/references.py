@@ -35,7 +35,8 @@ class Hyper:
 
     ``t`` counts updates from 1; ``rate`` is the learning rate the optimizer says it has, a
     float32 number; ``alpha`` the bias-corrected scalar read out of the patched optimizer, None
-    where it shows none. ``family`` decides how constants reach the variable's format.
+    where it shows none. ``family`` decides how constants reach the variable's format; ``compiled``: by
+    XLA, where a fused kernel may have another order of operations.
     """
 
     field: Field
@@ -44,6 +45,7 @@ class Hyper:
     rate: float
     options: Mapping[str, float]
     alpha: float | None = None
+    compiled: bool = False
 
     @property
     def lr(self) -> Ball:
@@ -156,6 +158,8 @@ def adamax(before: Values, g: Gradient, h: Hyper) -> dict[str, Ball]:
     """Adam with the infinity norm (Kingma and Ba, 2015, algorithm 2)."""
     c1 = h.one - h.power("beta_1", before)
     m = _moment(before["m"], g.total, h.rest("beta_1"), split=g.sparse and h.family != "keras3")
+    if h.compiled and h.family == "v2" and not g.sparse:  # XLA's form of the fused kernel
+        m = h.beta("beta_1") * before["m"] + h.rest("beta_1") * g.total
     keras = h.family in ("keras2", "keras3")
     beta_2 = h.field.constant(h.options["beta_2"]) if keras else h.beta("beta_2")
     u = beta_2 * before["u"]

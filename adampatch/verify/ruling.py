@@ -59,6 +59,15 @@ class Ruling:
         self.rule = record.case.form
         self.previous: Array | None = None
 
+    def remember(self, t: int, rate: Array) -> None:
+        """The rates of a step; of rows that it did not touch those of the step before."""
+        rows = self.record.gradient(t, self.i).rows
+        now = rate.astype(np.float64)
+        if rows is not None:
+            touched = np.broadcast_to(rows.reshape((-1,) + (1,) * (rate.ndim - 1)), rate.shape)
+            now = np.where(touched, now, 0.0 if self.previous is None else self.previous)
+        self.previous = now
+
     def _limits(self, t: int, lr0: float) -> tuple[float, float, float] | None:
         """(low, high, their relative error) at a step; None where nothing tells."""
         rule, record = self.rule, self.record
@@ -197,7 +206,7 @@ def ruled(record: Record, reference: Reference | None) -> tuple[int, dict[str, A
             with np.errstate(all="ignore"):
                 wanted = ruling.wanted(t, lr0, raw)
                 found, hit = _rates(record, wanted, raw, rate, shadow)
-            ruling.previous = rate.astype(np.float64)
+            ruling.remember(t, rate)
             if found is None and wanted is not None:
                 found = _counted(record, t, i, ruling.rule, wanted, raw)
             if found is None and record.exact:

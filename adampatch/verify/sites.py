@@ -45,8 +45,8 @@ def watched_sites(
         rate, direction = (form.decode(part(name)) for name in ("rate", "direction"))
         decay = form.decode(part("decay")) if f"site/{k}/decay" in arrays else None
         returned, update = form.decode(part("returned")), form.decode(part("update"))
-        clipped = np.where(np.isfinite(rate), np.clip(rate, low, high), rate)
-        hit = np.isfinite(rate) & (clipped != rate)
+        clipped = np.clip(rate, low, high)  # not-a-number stays, infinity is bounded
+        hit = ~np.isnan(rate) & (clipped != rate)
         hits += int(np.sum(hit))
         step = field.exact(clipped) * field.exact(direction)
         if decay is not None:

@@ -50,12 +50,13 @@ def compared(outcome: Outcome) -> Iterator[Compared]:
         stock, ours = record.values(t, "stock", f"w/{i}"), record.values(t, run, f"w/{i}")
         assert stock is not None and ours is not None
         free = np.broadcast_to(wanted["w"].mid, stock.shape)
-        if case.bounds is None:
+        bounds = case.bounds_of(i)
+        if bounds is None:
             yield Compared(case.dtype, ours[usual], stock[usual], stock[usual], free[usual])
             continue
-        low, high = limits(record.form, case.bounds)
+        low, high = limits(record.form, bounds)
         rate = np.broadcast_to(wanted["rate"].mid, stock.shape)
-        clipped = np.where(np.isfinite(rate), np.clip(rate, low, high), rate)
+        clipped = np.clip(rate, low, high)
         base = wanted.get("base", before["w"]).mid
         with np.errstate(all="ignore"):
             clamped = np.where(clipped != rate, base - clipped * wanted["direction"].mid, free)

@@ -1,37 +1,12 @@
 """Mechanical mutants that the default cases let live, and why. Each was looked at.
 
-EQUIVALENT: no program can tell. STOCK: no stock class of this environment comes there, another
-generation's does (and its `verify --python` kills it) or a user's, whose tests are named. SPOKEN: it
-decides whether something is said, not a number. OPEN: `verify` does not look there.
+Those of what observes are in `survivors_observation`, the kinds in `reasons`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-EQUIVALENT, STOCK, SPOKEN, OPEN = "equivalent", "stock", "spoken", "open"
-
-
-@dataclass(frozen=True)
-class Reason:
-    """``function``, ``old``, ``new``: where and what the change is, None for whatever there is."""
-
-    module: str
-    function: str | None
-    old: str | None
-    kind: str
-    why: str
-    new: str | None = None
-
-    def holds(self, module: str, key: list[str | int]) -> bool:
-        function, old, new, _ = key
-        return (
-            self.module == module
-            and self.function in (None, function)
-            and self.old in (None, old)
-            and self.new in (None, new)
-        )
-
+import survivors_observation
+from reasons import EQUIVALENT, OPEN, SPOKEN, STOCK, Reason
 
 _TENSORS = "stock code hands over tensors of the variable's format; conversion is for a user's code"
 _NESTEROV = "only TensorFlow 1.15's contrib Nadam asks for it: `verify --python` there kills it"
@@ -101,21 +76,6 @@ REASONS: tuple[Reason, ...] = (
     ),
     Reason(
         "stepping",
-        "_Site.__init__",
-        "self.limits is None",
-        OPEN,
-        'a rule with emit="off": every case emits, so a rule that is obeyed in silence is not verified',
-    ),
-    Reason(
-        "stepping",
-        "_Site.wanted",
-        None,
-        OPEN,
-        'when a sample is queued, with emit="stats", every > 1, on replicas, in compiled branches: every '
-        'case has emit="tensor" and every = 1',
-    ),
-    Reason(
-        "stepping",
         "_Site.queue",
         "sampling.freeze(rate)",
         STOCK,
@@ -171,9 +131,6 @@ REASONS: tuple[Reason, ...] = (
     Reason("stepping", "_publish_step", "shape is not None", STOCK, _ROWS),
     Reason("stepping", "_publish_step", "sampling.spread(effective, shape)", STOCK, _ROWS),
     Reason("stepping", "_publish_step", "sampling.spread(clamped, shape)", STOCK, _ROWS),
-    Reason(
-        "stepping", "_publish_step", "clamped is None", OPEN, "the mask that v1 graphs show is not compared"
-    ),
     Reason("stepping", "_publish_step", "0", STOCK, _ROWS),
     Reason("stepping", "_publish_step", "False", STOCK, _ROWS),
     Reason("stepping", "_publish_step", "scalar is None", EQUIVALENT, _HANG),
@@ -206,4 +163,6 @@ REASONS: tuple[Reason, ...] = (
 
 def reason_of(module: str, key: list[str | int]) -> Reason | None:
     """Why a mutant may live, None for one that nobody has looked at."""
-    return next((reason for reason in REASONS if reason.holds(module, key)), None)
+    return next(
+        (reason for reason in (*REASONS, *survivors_observation.found()) if reason.holds(module, key)), None
+    )

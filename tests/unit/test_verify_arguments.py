@@ -166,6 +166,18 @@ def test_bounds_of_one_side():
     assert ceiling[:2] == (1, None)
 
 
+def test_an_infinite_rate_is_bounded():
+    rates = np.array([np.inf, 1.0], np.float32)
+    arrays = {"rate": rates, "direction": np.float32(3), "update": 3 * rates}
+
+    def found(returned):
+        record = {**arrays, "returned": np.asarray(returned, np.float32)}
+        return judged({f"site/0/{name}": np.asarray(x).view(np.uint32) for name, x in record.items()})
+
+    assert found([6, 3])[:2] == (1, None)
+    assert found([np.inf, 3])[1]["element"] == [0]
+
+
 @pytest.mark.parametrize(
     ("returned", "element"),
     [

@@ -157,6 +157,8 @@ def _recorded(request, how):
         return {
             "not_run": "XLA before TensorFlow 2.10 keeps to no rounding that a bound could be derived from"
         }
+    if case["mode"] == "function" and _release(tf) < (2,):
+        return {"not_run": "before TensorFlow 2 a function hands tensors of its own out of itself"}
     with tf.device(case["device"]), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         told = how(Setup(case, np.load(request["numbers"])), record, request)
@@ -312,19 +314,20 @@ def _bounded(setup, record, told, states, bounded):
 def _quiet(setup, record, told, states, quiet):
     """Where less is emitted than tensors at every step, from each of stock's states."""
     for t in setup.steps:
-        if t == 2 and setup.fails:
+        if t == 2 and setup.fails and setup.case["form"] is None:
             quiet.fail(setup.grads[t])
         _note(record, "quiet", t, _after(setup, states, t, quiet))
         _emission(record, told, "quiet", t, quiet)
 
 
 def _refused(setup, patched):
-    """How an optimizer refuses rules of which a pattern matches no variable before its first update; None
-    where it does not."""
+    """How an optimizer refuses rules of which a pattern matches no variable: when it is built, or where a
+    family is told its variables no sooner, by its first update; None where it does not, or too late."""
     training = None
     try:
         training = patched()
-        setup.step(training, 1)
+        if not training.built_first:
+            setup.step(training, 1)
     except ValueError as error:
         moved = training is not None and not _same_bits(_variables(training), _variables(setup.training()))
         return None if moved else _words(error)
@@ -404,7 +407,8 @@ def patched_runs(setup, record, told, states, alter=lambda cls: cls):
     def quiet():
         if case["emit"] != "tensor":
             bounds = told.get("bounds", case["bounds"])
-            _quiet(setup, record, told, states, patched(bounds, case["emit"], every=2, ruled=True))
+            emit, every = case["emit"], case["every"]
+            _quiet(setup, record, told, states, patched(bounds, emit, every, ruled=True))
 
     return [ours, bounded, quiet]
 

@@ -77,6 +77,9 @@ class Family:
 
     # -- what families differ in
 
+    #: whether it knows its variables before the first update
+    built_first = True
+
     def variable(self, value, name):
         return tf.Variable(value, name=name)
 
@@ -91,7 +94,7 @@ class Family:
         if schedule == "callable":
             self.rate = tf.Variable(rate, dtype=tf.float32, name="rate")
             return lambda: tf.identity(self.rate)
-        if schedule in ("constant", "changed"):
+        if schedule in ("constant", "changed", "decay"):
             return rate
         module = self.schedules(cls)
         if schedule == "exponential":
@@ -290,6 +293,7 @@ class Keras3(Family):
 
 class Keras2(Keras3):
     told_late = True
+    built_first = False  # it keeps no list of them
 
     def variable(self, value, name):
         return tf.Variable(value, name=name)
@@ -308,7 +312,18 @@ class Keras2(Keras3):
 
 class OptimizerV2(Keras2):
     told_late = False
+
+    @property
+    def built_first(self):
+        return hasattr(
+            self.optimizer, "_create_all_weights"
+        )  # before TensorFlow 2.3 slots come with gradients
+
     slots = {"m": ("m",), "v": ("v",), "vhat": ("vhat",)}
+
+    def make(self, cls, rate, options, schedule):
+        options = dict(options, decay=0.5) if schedule == "decay" else options
+        return Keras2.make(self, cls, rate, options, schedule)
 
     def build(self):
         if hasattr(self.optimizer, "_create_all_weights"):
@@ -328,7 +343,8 @@ class OptimizerV2(Keras2):
     def learning_rate(self):
         rate = self.optimizer._get_hyper("learning_rate")
         # Nadam's `decay` is that of its momentum schedule, so `_decayed_lr` is not what it uses
-        return float(self.optimizer._decayed_lr(tf.float32) if callable(rate) else tf.convert_to_tensor(rate))
+        decays = callable(rate) or (self.optimizer._initial_decay and not hasattr(self.optimizer, "_m_cache"))
+        return float(self.optimizer._decayed_lr(tf.float32) if decays else tf.convert_to_tensor(rate))
 
     def slot(self, name, i):
         if name not in self.optimizer.get_slot_names():
@@ -347,6 +363,7 @@ class OptimizerV2Adamax(OptimizerV2):
 class V1(Family):
     names = {"beta_1": "beta1", "beta_2": "beta2"}
     slots = {"m": ("m",), "v": ("v",)}
+    built_first = False
     #: the step that some count their bias corrections by
     global_step = None
 
