@@ -24,7 +24,8 @@ ARROWS = {
     "codes": {"ruleset"},
     "project": {"rewrite", "analysis", "runtime", "errors", ""},
     "verify": {"project", "errors", ""},
-    "cli": {"project", "ruleset", "verify", "codes", "importing", "errors", ""},
+    "cli": {"project", "ruleset", "verify", "codes", "importing", "report", "errors", ""},
+    "report": {"errors"},
     "importing": {"runtime"},
     "runtime": set(),
 }
