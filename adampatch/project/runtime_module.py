@@ -25,8 +25,8 @@ _STANDALONE = "STANDALONE"
 # In the order in which their top levels need one another.
 SECTIONS = (
     "lazy", "worlds", "settings", "matching", "methods", "stock_table", "stock_edits", "records", "wrappers",
-    "fetching", "reading", "sinks", "alerts", "graph_tensors", "sessions", "draining", "graph_reads",
-    "kernels", "sampling", "observing", "stepping", "patching", "binding",
+    "fetching", "reading", "sinks", "alerts", "graph_tensors", "sessions", "draining", "monitoring",
+    "graph_reads", "kernels", "sampling", "observing", "stepping", "patching", "binding",
 )  # fmt: skip
 
 

@@ -135,14 +135,15 @@ def _to_log(batch):
 
 def update_ended(optimizer, record, was_due):
     """After every update that patched code ends: `was_due` says of an eager one whether it was sampled."""
-    if record.silent or not is_active():
+    if record.silent:
         return
     try:
-        if worlds.world() == worlds.GRAPH:
+        if worlds.world() == worlds.GRAPH:  # whoever wants numbers may come when the graph is built
             sessions.follow(optimizer, _watch(optimizer, record))
-            sessions.watch_sessions(is_active, hand_on)
+            if is_active():
+                sessions.watch_sessions(is_active, hand_on)
             return
-        if worlds.replica() != 0:
+        if not is_active() or worlds.replica() != 0:
             return
         watched = _watch(optimizer, record)
         if worlds.current_graph() is not None:
@@ -285,13 +286,18 @@ def hand_on(watched, found, samples):
 
 
 def _hand_on(watched, found, samples):
-    optimizer = watched.optimizer()
-    raised = alerts.check(watched.state, watched.record, optimizer, watched.name, found)
-    rows = rows_of(found) + [(a.variable, "alert/" + a.kind, 1.0, a.rule) for a in raised]
-    batch = sinks.Batch(found["step"], watched.name, rows, samples)
+    batch = batch_of(watched, found, samples)
     _to_log(batch)
+    optimizer = watched.optimizer()
     for listener in list(_LISTENERS):
         listener(optimizer, batch)
+
+
+def batch_of(watched, found, samples):
+    """The Batch of one snapshot, with the alerts that it gives reason to."""
+    raised = alerts.check(watched.state, watched.record, watched.optimizer(), watched.name, found)
+    rows = rows_of(found) + [(a.variable, "alert/" + a.kind, 1.0, a.rule) for a in raised]
+    return sinks.Batch(found["step"], watched.name, rows, samples)
 
 
 def rows_of(found):

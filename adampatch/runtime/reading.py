@@ -20,7 +20,8 @@ def _records(optimizer):
     return [record for part in wrappers.opened(optimizer) for record in records.find(part)]
 
 
-def _is_patched(optimizer):
+def is_patched(optimizer):
+    """Whether `optimizer`, or one that it wraps, is patched."""
     return any(
         getattr(type(part), "__adampatch_observed__", False) or records.find(part)
         for part in wrappers.opened(optimizer)
@@ -47,7 +48,7 @@ def _in_graph(optimizer):
 
 
 def _unavailable(optimizer, what, fix):
-    if not _is_patched(optimizer):
+    if not is_patched(optimizer):
         fix = "it is no patched optimizer; pass the optimizer through adampatch.patched() before training"
     return NotYetAvailable(
         "adampatch: {} of {}: {}.{}".format(what, type(optimizer).__name__, fix, _in_graph(optimizer))

@@ -56,7 +56,11 @@ def follow(optimizer, watched):
     watched.graph = weakref.ref(graph)
     watched.key = "{}/{}".format(watched.name, id(watched.record))
     known = _of_graph(graph, "_adampatch_watched")
-    known[id(watched.record)] = (watched, _rate_tensor(optimizer), _counter_of(optimizer))
+    known[id(watched.record)] = watched
+    _of_graph(graph, "_adampatch_shown")[id(watched.record)] = (
+        _rate_tensor(optimizer),
+        _counter_of(optimizer),
+    )
 
 
 def watch_sessions(is_wanted, hand_on):
@@ -87,11 +91,11 @@ def watch_sessions(is_wanted, hand_on):
     _SESSIONS.extend([cls, weakref.WeakKeyDictionary()])
 
 
-def extra_of(session, fetches, run=None, counts=None):
+def extra_of(session, fetches, run=None, counts=None, every=None):
     """The Extra of one run of `fetches`; None where it updates nothing that is watched.
 
     `run(tensor)` reads a tensor beforehand; `counts` is where updates are counted, per session
-    if None.
+    if None; `every` is that of the optimizer's settings if None.
     """
     try:
         graph = session.graph
@@ -99,7 +103,7 @@ def extra_of(session, fetches, run=None, counts=None):
         if not keys:
             return None
         counts = _SESSIONS[1].setdefault(session, {}) if counts is None else counts
-        return _extra(graph, keys, counts, run or session.run)
+        return _extra(graph, keys, counts, run or session.run, every)
     except Exception as error:
         records.warn_once(
             ("session", type(error).__name__),
@@ -108,23 +112,23 @@ def extra_of(session, fetches, run=None, counts=None):
         return None
 
 
-def _extra(graph, keys, counts, run):
+def _extra(graph, keys, counts, run, given):
     by_record = {}
     for key in keys:
         record = _of_graph(graph, "_adampatch_owners")[key][0]
         by_record.setdefault(id(record), []).append(key)
     due, fetches = [], {}
     for identity, own in by_record.items():
-        found = graph._adampatch_watched.get(identity)
-        if found is None:
+        watched = _of_graph(graph, "_adampatch_watched").get(identity)
+        if watched is None:
             continue
-        watched, rate, counter = found
+        rate, counter = graph._adampatch_shown[identity]
         if identity not in counts:
             counts[identity] = _Count(_before(counter, run))
         count = counts[identity]
         step = count.updates + 1
         due.append((watched, count, step))
-        every = watched.record.settings.every
+        every = given or watched.record.settings.every
         sampled = step == count.first or (step - 1) % every == 0
         if sampled or step <= DENSE or step % every == 0:
             wanted = {"alpha": graph_tensors.tensors(graph)[own[0]]["alpha"]}
@@ -243,7 +247,7 @@ def _made(found):
     rate, update, clamped = found["rate"], found["update"], found["clamped"]
     elements = rate.shape.num_elements()
     stride = max(1, -(-(elements or 1) // _SAMPLED))
-    with tf.compat.v1.colocate_with(rate.op):
+    with tf.compat.v1.device(rate.device or None):
         active = tf.not_equal(update, 0)
         # Rows that a lazy update leaves alone have no rate and no update.
         touched = tf.logical_or(active, tf.logical_not(tf.math.is_nan(rate)))
