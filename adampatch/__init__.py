@@ -10,6 +10,7 @@ __all__ = [
     "Rules",
     "effective_rates",
     "install",
+    "keras",
     "optimizers",
     "patched",
     "snapshot",
@@ -32,7 +33,7 @@ def __getattr__(name):
         return importlib.import_module("adampatch.runtime.settings").NotYetAvailable
     if name == "Rules":
         return importlib.import_module("adampatch.ruleset").Rules
-    if name in ("optimizers", "v1"):
+    if name in ("keras", "optimizers", "v1"):
         return importlib.import_module("adampatch." + name)
     raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
 

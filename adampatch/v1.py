@@ -1,9 +1,9 @@
-"""v1 graphs: the tensors patched updates offer, and the patched stock AdamOptimizer.
+"""v1 graphs: the tensors patched updates offer, a hook that logs them, the patched AdamOptimizer.
 
 Names only; what they do lives in runtime/.
 """
 
-__all__ = ["AdamOptimizer", "tensors"]
+__all__ = ["AdamOptimizer", "OptimizerMonitorHook", "tensors"]
 
 
 def tensors(graph=None):
@@ -14,6 +14,11 @@ def tensors(graph=None):
 
 
 def __getattr__(name):
+    if name == "OptimizerMonitorHook":
+        from adampatch.runtime import monitoring
+
+        globals()[name] = monitoring.hook_class()
+        return globals()[name]
     if name != "AdamOptimizer":
         raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
     import tensorflow as tf

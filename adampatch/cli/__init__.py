@@ -18,6 +18,7 @@ COMMANDS = {
     "apply": "apply",
     "revert": "revert",
     "run": "run",
+    "report": "report",
     "rules": "rules",
     "verify": "verify",
     "explain": "explain",

@@ -10,6 +10,7 @@ import sys
 import types
 
 from adampatch.importing import swapping
+from adampatch.runtime import draining
 
 
 def add(finder):
@@ -39,6 +40,7 @@ class Finder(object):
 
     def find_spec(self, name, path=None, target=None):
         """See importlib.abc.MetaPathFinder."""
+        draining.prepare()
         stock = swapping.is_stock(name)
         if not stock and not self.installation.modules and self.installation.rewriter is None:
             return None

@@ -26,7 +26,8 @@ _STANDALONE = "STANDALONE"
 SECTIONS = (
     "lazy", "worlds", "normal_form", "settings", "matching", "methods", "stock_table", "stock_edits",
     "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "bounding", "kernels",
-    "graph_reads", "graph_tensors", "sampling", "stepping", "observing", "reading", "patching", "binding",
+    "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors", "sessions", "draining",
+    "monitoring", "sampling", "stepping", "observing", "patching", "binding",
 )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import threading
 
 from adampatch.runtime import (
+    draining,
     graph_tensors,
     observing,
     patching,
@@ -76,6 +77,7 @@ class Binding(object):
 
     def observed(self, cls):
         """Class decorator: marks the end of one optimizer update. Returns `cls` itself."""
+        draining.prepare()
         return observing.observed_class(self, cls)
 
     def patched(self, x, rules=None, emit=None, every=None, keras=None, strict=True):
@@ -109,7 +111,10 @@ class Binding(object):
 
     def end(self, optimizer):
         """Ends one update of `optimizer` (called by what `observed` wraps)."""
-        sampling.flush(optimizer, records.record_of(optimizer, self))
+        record = records.record_of(optimizer, self)
+        was_due = record.due
+        sampling.flush(optimizer, record)
+        draining.update_ended(optimizer, record, was_due)
 
     def derive(self, given):
         """This binding with settings given to `patched(cls, ...)`."""

@@ -11,6 +11,7 @@ from adampatch.runtime.lazy import tf
 
 QUANTITIES = ("rate", "alpha", "update", "clamped")
 _REGISTRY = "_adampatch_tensors"
+_OWNERS = "_adampatch_owners"  # {key: (record, the operations of alpha and update)}
 
 
 def tensors(graph=None):
@@ -29,7 +30,7 @@ def tensors(graph=None):
     return {name: dict(found) for name, found in getattr(graph, _REGISTRY, {}).items()}
 
 
-def _register(name, found):
+def _register(name, found, record, marks):
     with tf.init_scope():
         graph = tf.compat.v1.get_default_graph()
     registry = getattr(graph, _REGISTRY, None)
@@ -37,6 +38,7 @@ def _register(name, found):
         # On the graph, not in a weak table: tensors hold their graph and would keep it alive.
         registry = {}
         setattr(graph, _REGISTRY, registry)
+        setattr(graph, _OWNERS, {})
     for quantity in QUANTITIES:
         graph.add_to_collection("adampatch/" + quantity, found[quantity])
     key, n = name, 1
@@ -44,6 +46,7 @@ def _register(name, found):
         n += 1
         key = "{}#{}".format(name, n)
     registry[key] = found
+    getattr(graph, _OWNERS)[key] = (record, marks)
 
 
 def _filler(shape, dtype):
@@ -98,6 +101,7 @@ def publish(record, name, rate, alpha, update, clamped):
     rate, update = tf.convert_to_tensor(rate), tf.convert_to_tensor(update)
     alpha = tf.constant(np.nan, rate.dtype) if alpha is None else tf.convert_to_tensor(alpha)
     found = {"rate": rate, "alpha": alpha, "update": update}
+    marks = [alpha.op, update.op]
     if clamped is not None:
         found["clamped"] = clamped
     hang, carriers = [], {}
@@ -110,7 +114,7 @@ def publish(record, name, rate, alpha, update, clamped):
     if clamped is None:
         with tf.init_scope():
             found["clamped"] = tf.zeros(found["rate"].shape, tf.bool)
-    _register(name, found)
+    _register(name, found, record, marks)
     if carriers:
         record.carry(found, carriers)
     return hang

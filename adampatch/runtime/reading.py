@@ -5,7 +5,7 @@ Reads variables of ours; writes nothing.
 
 import numpy as np
 
-from adampatch.runtime import records, settings, wrappers
+from adampatch.runtime import fetching, records, settings, wrappers
 from adampatch.runtime.lazy import tf
 from adampatch.runtime.settings import NotYetAvailable
 
@@ -20,7 +20,8 @@ def _records(optimizer):
     return [record for part in wrappers.opened(optimizer) for record in records.find(part)]
 
 
-def _is_patched(optimizer):
+def is_patched(optimizer):
+    """Whether `optimizer`, or one that it wraps, is patched."""
     return any(
         getattr(type(part), "__adampatch_observed__", False) or records.find(part)
         for part in wrappers.opened(optimizer)
@@ -47,7 +48,7 @@ def _in_graph(optimizer):
 
 
 def _unavailable(optimizer, what, fix):
-    if not _is_patched(optimizer):
+    if not is_patched(optimizer):
         fix = "it is no patched optimizer; pass the optimizer through adampatch.patched() before training"
     return NotYetAvailable(
         "adampatch: {} of {}: {}.{}".format(what, type(optimizer).__name__, fix, _in_graph(optimizer))
@@ -86,7 +87,8 @@ def effective_rates(optimizer):
     )
 
 
-def _percentiles(rates, suffix):
+def percentiles(rates, suffix):
+    """{"rate_p50" + suffix: ...} of the finite ones of `rates`."""
     rates = rates[np.isfinite(rates)].astype(np.float64)
     if rates.size == 0:
         return {name + suffix: float("nan") for name, _ in PERCENTILES}
@@ -95,10 +97,11 @@ def _percentiles(rates, suffix):
 
 
 def _describe(store):
-    rates, active = store.sample.numpy()
-    clamped, clamped_active, active_count, nonfinite, touched = (int(n) for n in store.counts.numpy())
-    out = _percentiles(rates, "")
-    out.update(_percentiles(rates[active != 0], "_active"))
+    rates, active = fetching.host_value(store.sample)
+    counts = fetching.host_value(store.counts)
+    clamped, clamped_active, active_count, nonfinite, touched = (int(n) for n in counts)
+    out = percentiles(rates, "")
+    out.update(percentiles(rates[active != 0], "_active"))
     out["active_frac"] = active_count / float(max(touched, 1))
     out["clamped_frac"] = clamped / float(max(touched, 1))
     out["clamped_frac_active"] = clamped_active / float(max(active_count, 1))
@@ -108,12 +111,16 @@ def _describe(store):
     return out
 
 
+def _listed(variable):
+    return fetching.host_value(variable).tolist()
+
+
 def _rules(store, touched, active):
     """{rule id: what it did}, of a rule with bounds and limits of change together under both."""
     if store.rules is None:
         return {}
     out = {}
-    for name, row, total in zip(store.hits, store.rules.numpy().tolist(), store.totals.numpy().tolist()):
+    for name, row, total in zip(store.hits, _listed(store.rules), _listed(store.totals)):
         low, high, clamped, clamped_active, changed, crossed, relative = row
         _put(
             out,
@@ -141,6 +148,60 @@ def _plain(value):
     return None if value != value else value
 
 
+def to_read(found):
+    """The variables that a snapshot is made of."""
+    small = []
+    for record in found:
+        small += [] if record.scalars is None else [record.updates] + list(record.scalars)
+        for store in list(record.stores.values()):
+            own = (getattr(store, name, None) for name in ("sample", "counts", "rules", "totals"))
+            small += [variable for variable in own if variable is not None]
+    return small
+
+
+def snapshot_of(found):
+    """What `snapshot` returns, of the records of one optimizer; None where nothing was sampled yet."""
+    with fetching.Together(to_read(found)):
+        return _snapshot_of(found)
+
+
+def _snapshot_of(found):
+    out = None
+    for record in found:
+        if record.scalars is None or not record.stores:
+            continue
+        step = int(fetching.host_value(record.scalars[1]))
+        if step == 0:
+            continue  # traced, not run
+        lr, alpha = (_plain(value) for value in fetching.host_value(record.scalars[0]))
+        if out is None:
+            out = {"step": step, "lr": lr, "alpha": alpha, "variables": {}}
+        else:  # several optimizers in one wrapper
+            out["step"] = max(out["step"], step)
+            out["lr"] = lr if out["lr"] == lr else None
+            out["alpha"] = alpha if out["alpha"] == alpha else None
+        for store in list(record.stores.values()):
+            _put(out["variables"], store.key, _describe(store))
+    return out
+
+
+def samples_of(found):
+    """{path: (rates, whether each is of an active element)} that the percentiles are of; float32 [k]
+    and bool [k]."""
+    out = {}
+    with fetching.Together(to_read(found)):
+        for record in found:
+            for store in list(record.stores.values()):
+                rates, active = fetching.host_value(store.sample)
+                _put(out, store.key, (rates, active != 0))
+    return out
+
+
+def updates_of(record):
+    """How many updates of its optimizer a record has seen."""
+    return 0 if record.updates is None else int(fetching.host_value(record.updates))
+
+
 def snapshot(optimizer):
     """Statistics of the last sampled update.
 
@@ -162,22 +223,7 @@ def snapshot(optimizer):
     Raises NotYetAvailable, naming the setting, before the first sample.
     """
     found = _records(optimizer)
-    out = None
-    for record in found:
-        if record.scalars is None or not record.stores:
-            continue
-        step = int(record.scalars[1].numpy())
-        if step == 0:
-            continue  # traced, not run
-        lr, alpha = (_plain(value) for value in record.scalars[0].numpy())
-        if out is None:
-            out = {"step": step, "lr": lr, "alpha": alpha, "variables": {}}
-        else:  # several optimizers in one wrapper
-            out["step"] = max(out["step"], step)
-            out["lr"] = lr if out["lr"] == lr else None
-            out["alpha"] = alpha if out["alpha"] == alpha else None
-        for store in list(record.stores.values()):
-            _put(out["variables"], store.key, _describe(store))
+    out = snapshot_of(found)
     if out is not None:
         return out
     if found and all(record.silent for record in found):

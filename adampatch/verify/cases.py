@@ -86,7 +86,8 @@ class Case:
     ``frugal``: the patched optimizer's own run answers the cross question too, as long as it has
     stock's bits. ``outside``: the variables that the rule does not match; with some, it is refused
     where a pattern matches none. ``emit``: of a last run, one update in ``every`` of which is
-    sampled, and which must have the bits of the one that emits tensors. ``drawn``: of the cover, not of the core.
+    sampled, and which must have the bits of the one that emits tensors. ``drawn``: of the cover,
+    not of the core.
     """
 
     id: str
