@@ -16,7 +16,8 @@ from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
 from adampatch.analysis.outline import MAX_PARAMETERS, gives_several, may_write_to
 from adampatch.analysis.run import Place, Run
-from adampatch.analysis.sites import Site, looks_adaptive, refused
+from adampatch.algebra.adaptive import looks_adaptive
+from adampatch.analysis.sites import Site, refused
 from adampatch.analysis.values import Arguments, Either, Function, Items, Ref
 
 
