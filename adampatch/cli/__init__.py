@@ -17,6 +17,7 @@ COMMANDS = {
     "scan": "scan",
     "apply": "apply",
     "revert": "revert",
+    "graph": "graph",
     "rules": "rules",
     "verify": "verify",
     "explain": "explain",
