@@ -5,7 +5,7 @@ Names only; what they do lives in runtime/ (target side) and ruleset/ (tool side
 
 __version__ = "0.1.0"
 
-__all__ = ["NotYetAvailable", "Rules", "effective_rates", "optimizers", "patched", "snapshot", "v1"]
+__all__ = ["NotYetAvailable", "Rules", "effective_rates", "graph", "optimizers", "patched", "snapshot", "v1"]
 
 
 def __getattr__(name):
@@ -19,7 +19,7 @@ def __getattr__(name):
         return importlib.import_module("adampatch.runtime.settings").NotYetAvailable
     if name == "Rules":
         return importlib.import_module("adampatch.ruleset").Rules
-    if name in ("optimizers", "v1"):
+    if name in ("graph", "optimizers", "v1"):
         return importlib.import_module("adampatch." + name)
     raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
 

@@ -78,7 +78,7 @@ def _shortened(node: Expr, printer: _Printer, local: Mapping[str, str]) -> tuple
         _, name, key, text = max(enough) if enough else min(options)
         names[key] = name
     said = {n.key for n in printer.naming(names).printed(node)}
-    return text, {key: inside[key] for key in reversed(names) if key in said}
+    return text, {key: inside[key] for key in reversed(list(names)) if key in said}
 
 
 def _level(node: Expr) -> int:

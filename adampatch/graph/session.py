@@ -7,8 +7,10 @@ from typing import Any, Dict, List, Optional, Tuple
 from adampatch.graph import report
 from adampatch.graph.bounding import Rules
 from adampatch.graph.documents import SAVED_MODEL, Document, Graph, bound_variables, collection_tensors
+from adampatch.graph.nodes import Body
 from adampatch.graph.patching import Edit
 from adampatch.graph.rewriting import Found, carry_out
+from adampatch.graph.sites import Site
 
 
 def scanned(document: Document) -> List[Dict[str, Any]]:
@@ -42,17 +44,18 @@ def patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple[
             from adampatch.graph.signatures import add_outputs
 
             add_outputs(graph, made, document.where)
-        by_site = {id(each.site): each for each in made}
-        for body, site in found.sites:
-            of_site = by_site.get(id(site))
-            tensors = _fetched(of_site) if of_site is not None and site.fetchable else {}
-            rows.append(report.row(graph.name, body, site, tensors, limits.get(id(site))))
+        by_site = {id(each.site): (each, limits[id(each.site)]) for each in made}
+        rows += [row_of(graph.name, body, site, by_site.get(id(site))) for body, site in found.sites]
         changed = changed or bool(made)
     return rows, changed
 
 
-def _fetched(made: Edit) -> Dict[str, str]:
-    return {quantity: tensor + ":0" for quantity, tensor in made.tensors.items()}
+def row_of(graph: str, body: Body, site: Site, made: Optional[Tuple[Edit, Any]]) -> Dict[str, Any]:
+    """The row of a site. ``made``: its edit and its bounds, of one that was patched."""
+    if made is None:
+        return report.row(graph, body, site, {}, None)
+    fetched = {quantity: tensor + ":0" for quantity, tensor in made[0].tensors.items()}
+    return report.row(graph, body, site, fetched if site.fetchable else {}, made[1])
 
 
 def _collect(graph: Graph, made: List[Edit]) -> None:
