@@ -147,9 +147,10 @@ def _next(result: dict[str, Any], out: str) -> None:
         click.echo("Nothing was patched.")
         return
     bounded = sum(site["min"] is not None or site["max"] is not None for site in result["sites"])
-    click.echo(f"Patched {plural(result['summary']['patched'], 'update')}, {bounded} of them bounded; {out} is written.")
+    click.echo(
+        f"Patched {plural(result['summary']['patched'], 'update')}, {bounded} of them bounded; "
+        f"{out} is written."
+    )
     fetched = next((site["tensors"]["rate"] for site in result["sites"] if site["tensors"]), None)
     if fetched:
         click.echo(f"Fetch the rates beside the train op: sess.run([train_op, {fetched!r}])")
-
-

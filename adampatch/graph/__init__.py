@@ -11,4 +11,4 @@ def __getattr__(name):  # type: ignore[no-untyped-def]
         from adampatch.graph.live import patch
 
         return patch
-    raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

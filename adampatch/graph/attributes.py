@@ -27,7 +27,19 @@ _NUMPY = {
     6: "i1",
 }
 #: the field of TensorProto that holds the values of a type, where they are not in tensor_content
-_VALUES = {FLOAT: 5, DOUBLE: 6, INT32: 7, INT64: 10, BOOL: 11, HALF: 13, BFLOAT16: 13, 17: 7, 4: 7, 5: 7, 6: 7}
+_VALUES = {
+    FLOAT: 5,
+    DOUBLE: 6,
+    INT32: 7,
+    INT64: 10,
+    BOOL: 11,
+    HALF: 13,
+    BFLOAT16: 13,
+    17: 7,
+    4: 7,
+    5: 7,
+    6: 7,
+}
 NAMES = {FLOAT: "float32", DOUBLE: "float64", HALF: "float16", BFLOAT16: "bfloat16", BOOL: "bool"}
 FLOATING = (FLOAT, DOUBLE, HALF, BFLOAT16)
 
@@ -94,7 +106,7 @@ def scalar(value: float, number: int) -> bytes:
     elif number in (INT32, INT64):
         values = wire.field(_VALUES[number], wire.BYTES, wire.varint(int(value)))
     else:
-        raise ValueError("no number of type {}".format(number))
+        raise ValueError(f"no number of type {number}")
     return wire.message(8, wire.number(1, number), wire.message(2), values)
 
 

@@ -33,19 +33,19 @@ class Rules:
         def refuse(what: str) -> None:
             raise AdampatchError(
                 self.source,
-                'rule "{}": {} cannot be put into a graph; patch the source instead, or use a rule on the rate '
-                "with plain numbers".format(rule.get("id"), what),
+                'rule "{}": {} cannot be put into a graph; patch the source instead, or use a rule on the '
+                "rate with plain numbers".format(rule.get("id"), what),
             )
 
         for key, value in rule.items():
             if key not in _KNOWN and value is not None:
-                refuse("{} = {!r}".format(key, value))
+                refuse(f"{key} = {value!r}")
         if rule.get("quantity") != "rate":
             refuse("quantity {!r}".format(rule.get("quantity")))
         for key in ("min", "max"):
             value = rule.get(key)
             if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
-                refuse("{} that moves in time".format(key))
+                refuse(f"{key} that moves in time")
 
     def limits(self, path: str, node: str) -> Optional[Limits]:
         """The bounds on one variable's rate; None where no rule applies. ``node``: the name of the update's

@@ -9,52 +9,58 @@ from typing import Dict, NamedTuple, Tuple
 
 
 class Operation(NamedTuple):
-    """``name``: of the algebra's operation; ``operands``: how many inputs are its operands;
-    ``label``: of a comparison."""
+    """``name``: of the algebra's operation; ``operands``: which inputs are its operands; ``label``: of a
+    comparison."""
 
     name: str
-    operands: int
+    operands: Tuple[int, ...]
     label: str = ""
 
 
+_FIRST, _BOTH, _THREE = (0,), (0, 1), (0, 1, 2)
 OPERATIONS: Dict[str, Operation] = {
-    **dict.fromkeys(("Add", "AddV2"), Operation("add", 2)),
-    "Sub": Operation("sub", 2),
-    **dict.fromkeys(("Mul", "MulNoNan"), Operation("mul", 2)),
-    **dict.fromkeys(("Div", "RealDiv", "DivNoNan"), Operation("div", 2)),
-    "Neg": Operation("neg", 1),
-    "Pow": Operation("pow", 2),
-    "Square": Operation("square", 1),
-    "Abs": Operation("abs", 1),
-    "Sqrt": Operation("sqrt", 1),
-    "Rsqrt": Operation("rsqrt", 1),
-    **dict.fromkeys(("Reciprocal", "Inv"), Operation("reciprocal", 1)),
-    "Exp": Operation("exp", 1),
-    "Log": Operation("log", 1),
-    "Maximum": Operation("max", 2),
-    "Minimum": Operation("min", 2),
-    "Floor": Operation("floor", 1),
-    "Sign": Operation("sign", 1),
-    "Tanh": Operation("tanh", 1),
-    "ClipByValue": Operation("clip", 3),
-    **dict.fromkeys(("Select", "SelectV2"), Operation("select", 3)),
-    "Greater": Operation("compare", 2, ">"),
-    "GreaterEqual": Operation("compare", 2, ">="),
-    "Less": Operation("compare", 2, "<"),
-    "LessEqual": Operation("compare", 2, "<="),
-    "Equal": Operation("compare", 2, "=="),
-    "NotEqual": Operation("compare", 2, "!="),
-    "Cast": Operation("cast", 1),
+    **dict.fromkeys(("Add", "AddV2"), Operation("add", _BOTH)),
+    "Sub": Operation("sub", _BOTH),
+    **dict.fromkeys(("Mul", "MulNoNan"), Operation("mul", _BOTH)),
+    **dict.fromkeys(("Div", "RealDiv", "DivNoNan"), Operation("div", _BOTH)),
+    "Neg": Operation("neg", _FIRST),
+    "Pow": Operation("pow", _BOTH),
+    "Square": Operation("square", _FIRST),
+    "Abs": Operation("abs", _FIRST),
+    "Sqrt": Operation("sqrt", _FIRST),
+    "Rsqrt": Operation("rsqrt", _FIRST),
+    **dict.fromkeys(("Reciprocal", "Inv"), Operation("reciprocal", _FIRST)),
+    "Exp": Operation("exp", _FIRST),
+    "Log": Operation("log", _FIRST),
+    "Maximum": Operation("max", _BOTH),
+    "Minimum": Operation("min", _BOTH),
+    "Floor": Operation("floor", _FIRST),
+    "Sign": Operation("sign", _FIRST),
+    "Tanh": Operation("tanh", _FIRST),
+    "ClipByValue": Operation("clip", _THREE),
+    **dict.fromkeys(("Select", "SelectV2"), Operation("select", _THREE)),
+    "Greater": Operation("compare", _BOTH, ">"),
+    "GreaterEqual": Operation("compare", _BOTH, ">="),
+    "Less": Operation("compare", _BOTH, "<"),
+    "LessEqual": Operation("compare", _BOTH, "<="),
+    "Equal": Operation("compare", _BOTH, "=="),
+    "NotEqual": Operation("compare", _BOTH, "!="),
+    "Cast": Operation("cast", _FIRST),
     **dict.fromkeys(
         ("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Snapshot", "Enter", "EnsureShape"),
-        Operation("identity", 1),
+        Operation("identity", _FIRST),
     ),
-    **dict.fromkeys(("Reshape", "ExpandDims", "Squeeze", "BroadcastTo"), Operation("reshape", 1)),
-    **dict.fromkeys(("Gather", "GatherV2"), Operation("gather", 2)),
-    **dict.fromkeys(("Sum", "Mean"), Operation("reduce", 1)),
-    **dict.fromkeys(("L2Loss", "EuclideanNorm"), Operation("norm", 1)),
-    "OnesLike": Operation("ones_like", 1),
-    "ZerosLike": Operation("zeros_like", 1),
+    **dict.fromkeys(("Reshape", "ExpandDims", "Squeeze", "BroadcastTo"), Operation("reshape", _FIRST)),
+    **dict.fromkeys(("Gather", "GatherV2"), Operation("gather", _BOTH)),
+    **dict.fromkeys(("Sum", "Mean"), Operation("reduce", _FIRST)),
+    **dict.fromkeys(("L2Loss", "EuclideanNorm"), Operation("norm", _FIRST)),
+    "UnsortedSegmentSum": Operation("spread", _FIRST),
+    "ScatterNd": Operation("spread", (1,)),
+    **dict.fromkeys(
+        ("TensorScatterAdd", "TensorScatterUpdate", "TensorScatterSub"), Operation("scatter", (0, 2))
+    ),
+    "OnesLike": Operation("ones_like", _FIRST),
+    "ZerosLike": Operation("zeros_like", _FIRST),
 }
 #: operations of two operands applied to many
 FOLDED = {"AddN": "add", "AccumulateNV2": "add"}
@@ -93,7 +99,20 @@ _OUTPUTS: Dict[str, str] = {
     ),
     **dict.fromkeys(tuple(COMPARED.values()), "z"),
     **dict.fromkeys(
-        ("Neg", "Square", "Abs", "Sqrt", "Rsqrt", "Reciprocal", "Exp", "Log", "Floor", "Sign", "Tanh", "Cast"),
+        (
+            "Neg",
+            "Square",
+            "Abs",
+            "Sqrt",
+            "Rsqrt",
+            "Reciprocal",
+            "Exp",
+            "Log",
+            "Floor",
+            "Sign",
+            "Tanh",
+            "Cast",
+        ),
         "y",
     ),
     "LogicalOr": "z",

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from adampatch.errors import AdampatchError
+from adampatch.graph import textformat
 from adampatch.graph.documents import SAVED_MODEL, Document
 from adampatch.graph.files import Source
 
@@ -28,9 +29,9 @@ def check(source: Source, document: Document, data: bytes, executable: str) -> N
             shutil.copytree(source.path, path)
             path.joinpath(source.file.name).write_bytes(data)
         else:
-            path.write_bytes(data)
+            path.write_bytes(textformat.parse(data, document.kind) if document.text else data)
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        request = json.dumps({"path": str(path), "kind": document.kind, "text": document.text})
+        request = json.dumps({"path": str(path), "kind": document.kind})
         try:
             done = subprocess.run(
                 [located(executable), str(_LOADER), request],
@@ -41,11 +42,11 @@ def check(source: Source, document: Document, data: bytes, executable: str) -> N
                 env=environment,
             )
         except (OSError, subprocess.SubprocessError) as error:
-            raise AdampatchError(executable, "is no Python that starts ({})".format(error)) from error
+            raise AdampatchError(executable, f"is no Python that starts ({error})") from error
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
-        last = (done.stderr.strip().splitlines() or ["exit {}".format(done.returncode)])[-1]
-        raise AdampatchError(executable, "could not load the graph ({}); give a Python with TensorFlow".format(last))
+        last = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        raise AdampatchError(executable, f"could not load the graph ({last}); give a Python with TensorFlow")
     answer = json.loads(lines[-1])
     if answer["error"]:
         raise AdampatchError(

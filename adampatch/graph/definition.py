@@ -59,7 +59,7 @@ class Definition:
             elif number in (_VERSION, _VERSIONS, _DEBUG):
                 self._rest.append((number, kind, value))
             else:
-                raise Malformed("a field that no graph has ({})".format(number))
+                raise Malformed(f"a field that no graph has ({number})")
         self.body = Body(nodes)
 
     def serialized(self) -> bytes:

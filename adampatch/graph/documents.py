@@ -25,6 +25,8 @@ class Graph:
 
     def __init__(self, definition: Definition, meta: Optional[Message], name: str) -> None:
         self.definition, self.meta, self.name = definition, meta, name
+        #: how many nodes it had when it was read
+        self.nodes = len(definition.body.nodes)
 
     def add_to_collection(self, key: str, tensors: List[str]) -> None:
         """Adds tensors, written `node:0`, to a collection of the meta graph."""
@@ -59,15 +61,15 @@ class Document:
                 data = textformat.parse(data, kind)
             self.graphs = self._read(data)
         except textformat.NoText as error:
-            place = "{}:{}".format(where, error.line)
-            raise AdampatchError(place, "is no {} in text form: {}".format(kind, error.words)) from error
+            place = f"{where}:{error.line}"
+            raise AdampatchError(place, f"is no {kind} in text form: {error.words}") from error
         except Malformed as error:
             raise AdampatchError(
                 where,
-                "is no {}, or is damaged: {}; give a file as TensorFlow wrote it".format(kind, error),
+                f"is no {kind}, or is damaged: {error}; give a file as TensorFlow wrote it",
             ) from error
         except RecursionError as error:
-            raise AdampatchError(where, "is nested too deeply to be a {}".format(kind)) from error
+            raise AdampatchError(where, f"is nested too deeply to be a {kind}") from error
 
     def _read(self, data: bytes) -> List[Graph]:
         if self.kind == GRAPHDEF:
@@ -92,7 +94,8 @@ class Document:
             data = self.graphs[0].serialized()
         if len(data) > LARGEST:
             raise AdampatchError(
-                self.where, "would be over 2 GiB when patched, more than TensorFlow reads; keep constants outside"
+                self.where,
+                "would be over 2 GiB when patched, more than TensorFlow reads; keep constants outside",
             )
         if not self.text:
             return data

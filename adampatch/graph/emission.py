@@ -47,7 +47,7 @@ class Emitter:
         """Writes a node; returns its first output (of an operation without outputs, its name)."""
         name = self.prefix + hint
         count = self._names[name] = self._names.get(name, 0) + 1
-        name += "_{}".format(count - 1) if count > 1 else ""
+        name += f"_{count - 1}" if count > 1 else ""
         attrs = {**self._placed, **attrs}
         self.nodes.append(Node(name, op, [*inputs, *control], attrs, self.like.device))
         return self.body.output(name, op)

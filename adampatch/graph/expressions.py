@@ -11,7 +11,7 @@ from typing import Dict, List, NamedTuple, Optional, Tuple
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.graph import attributes
 from adampatch.graph.catalog import FOLDED, OPERATIONS
-from adampatch.graph.nodes import Body, Node
+from adampatch.graph.nodes import Node
 from adampatch.graph.storage import Storage, Variable
 
 #: how many tensors the update of one variable may follow from
@@ -60,7 +60,7 @@ class Reader:
 
     def depends(self, ref: str) -> bool:
         """Whether a tensor follows from the gradient or from what a variable holds."""
-        todo, path = [self.body.normal(ref)], []  # type: ignore[var-annotated]
+        todo = [self.body.normal(ref)]
         while todo:
             at = todo[-1]
             if at in self._depends:
@@ -72,8 +72,6 @@ class Reader:
                 continue
             node = self.body.producer(at)
             inputs = [self.body.normal(i) for i in node.data_inputs()] if node is not None else []
-            if node is not None and node.op == "Merge":
-                inputs = [i for i in inputs if self.body.name_of(i) not in path]
             open_ones = [i for i in inputs if i not in self._depends and i not in todo]
             if open_ones and len(self._depends) <= _BUDGET:
                 todo.extend(open_ones)
@@ -97,23 +95,28 @@ class Reader:
             return self._given(ref, node)
         operation = OPERATIONS.get(node.op)
         inputs = node.data_inputs()
-        if operation is not None and len(inputs) >= operation.operands and self.body.port(ref) == 0:
-            arguments = tuple(self.expression(i) for i in inputs[: operation.operands])
+        if operation is not None and len(inputs) > max(operation.operands) and self.body.port(ref) == 0:
+            arguments = tuple(self.expression(inputs[i]) for i in operation.operands)
             label = operation.label
             if operation.name == "cast":
                 label = str(attributes.read_dtype(node.attrs.get("DstT")))
-            elif operation.name in ("reshape", "gather", "reduce", "norm"):
-                # what else says how (a shape, an axis) is no operand of the algebra
-                label = node.op + "".join(":" + self.body.normal(i) for i in inputs[operation.operands :])
-            return Op(operation.name, arguments, label, Origin(node.name, tuple(range(len(arguments)))))
+            elif operation.name in ("reshape", "gather", "reduce", "norm", "spread", "scatter"):
+                # what else says how (a shape, an axis, rows) is no operand of the algebra
+                others = (name for place, name in enumerate(inputs) if place not in operation.operands)
+                label = node.op + "".join(":" + self.body.normal(name) for name in others)
+            return Op(operation.name, arguments, label, Origin(node.name, operation.operands))
         if node.op == "SquaredDifference":
             a, b = (self.expression(i) for i in inputs)
-            return Op("square", (Op("sub", (a, b), "", Origin(node.name, (0, 1))),), "", Origin(node.name, (-1,)))
+            return Op(
+                "square", (Op("sub", (a, b), "", Origin(node.name, (0, 1))),), "", Origin(node.name, (-1,))
+            )
         if node.op in FOLDED and inputs:
             total = self.expression(inputs[0])
             for place, each in enumerate(inputs[1:], 1):
                 first = 0 if place == 1 else -1
-                total = Op(FOLDED[node.op], (total, self.expression(each)), "", Origin(node.name, (first, place)))
+                total = Op(
+                    FOLDED[node.op], (total, self.expression(each)), "", Origin(node.name, (first, place))
+                )
             return total
         if node.op == "Switch" and inputs:
             return Op("identity", (self.expression(inputs[0]),), ref, Origin(node.name, (0,)))

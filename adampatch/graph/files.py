@@ -36,9 +36,11 @@ def located(path: str) -> Source:
             raise AdampatchError(
                 given / _SAVED_TEXT, "is a SavedModel in text form, which is not read; save it in binary form"
             )
-        raise AdampatchError(path, "is no SavedModel: there is no {} in it; name one, or a graph file".format(_SAVED))
+        raise AdampatchError(path, f"is no SavedModel: there is no {_SAVED} in it; name one, or a graph file")
     if not given.exists():
-        raise AdampatchError(path, "does not exist; name a .pb, .pbtxt or .meta file or a SavedModel directory")
+        raise AdampatchError(
+            path, "does not exist; name a .pb, .pbtxt or .meta file or a SavedModel directory"
+        )
     if not given.is_file():
         raise AdampatchError(path, "is no file")
     if given.name == _SAVED:
@@ -54,12 +56,12 @@ def read(source: Source) -> Tuple[Document, bytes]:
         if size > LARGEST:
             raise AdampatchError(
                 source.file,
-                "has {:.1f} GiB, and no message of over 2 GiB can be read, by TensorFlow either; keep large "
-                "constants outside of the graph".format(size / (1 << 30)),
+                f"has {size / (1 << 30):.1f} GiB, and nothing over 2 GiB can be read, by TensorFlow either; "
+                "keep large constants outside of the graph",
             )
         data = source.file.read_bytes()
     except OSError as error:
-        raise AdampatchError(source.file, "cannot be read ({}); make it readable".format(error.strerror)) from error
+        raise AdampatchError(source.file, f"cannot be read ({error.strerror}); make it readable") from error
     if not data:
         raise AdampatchError(source.file, "is empty; give a file as TensorFlow wrote it")
     where = os.fspath(source.file)
@@ -71,7 +73,7 @@ def read(source: Source) -> Tuple[Document, bytes]:
             first, _ = textformat.first_field(data)
         except textformat.NoText as error:
             raise AdampatchError(
-                "{}:{}".format(where, error.line), "is no graph in text form: {}".format(error.words)
+                f"{where}:{error.line}", f"is no graph in text form: {error.words}"
             ) from error
         if first in ("meta_info_def", "graph_def", "saver_def", "collection_def"):
             kind = METAGRAPH
@@ -105,14 +107,14 @@ def write_copy(source: Source, out: str, data: bytes) -> Path:
         raise AdampatchError(out, "is there already; remove it, or name another OUT")
     if os.path.realpath(target).startswith(os.path.realpath(source.path) + os.sep):
         raise AdampatchError(out, "is inside of the SavedModel itself; name another OUT")
-    temporary = target.with_name(".{}.adampatch-tmp".format(target.name))
+    temporary = target.with_name(f".{target.name}.adampatch-tmp")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(source.path, temporary, ignore=shutil.ignore_patterns(_FINGERPRINT, ".adampatch"))
         replace_file(temporary / source.file.name, data)
         os.replace(temporary, target)
     except OSError as error:
-        raise AdampatchError(out, "cannot be written ({}); make its directory writable".format(error)) from error
+        raise AdampatchError(out, f"cannot be written ({error}); make its directory writable") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target / source.file.name

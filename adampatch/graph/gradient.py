@@ -72,14 +72,20 @@ def _is_load(body: Body, node: Node) -> bool:
         if source.control_inputs():
             return False
         source = body.producer(source.inputs[0])
-    return source is not None and source.op not in OPERATIONS and source.op not in READS and source.op not in FOLDED
+    return (
+        source is not None
+        and source.op not in OPERATIONS
+        and source.op not in READS
+        and source.op not in FOLDED
+    )
 
 
 def candidates(storage: Storage, states: Dict[str, List[Node]]) -> List[str]:
     """Tensors that may be the gradient, the likeliest first."""
     body = storage.body
     cones: Dict[str, List[Cone]] = {
-        key: [Cone(storage, node.inputs[WRITES[node.op].value]) for node in writes] for key, writes in states.items()
+        key: [Cone(storage, node.inputs[WRITES[node.op].value]) for node in writes]
+        for key, writes in states.items()
     }
     within = {key: {t for cone in of_key for t in cone.tensors} for key, of_key in cones.items()}
     parents: Dict[str, List[str]] = {}
@@ -114,7 +120,8 @@ def _may_be_gradient(storage: Storage, ref: str) -> bool:
 
 def _is_number(body: Body, ref: str) -> bool:
     """Whether a tensor is made of constants alone, as a decay rate and one minus it are."""
-    todo, seen = [ref], set()  # type: ignore[var-annotated]
+    todo = [ref]
+    seen: Set[str] = set()
     while todo:
         at = body.normal(todo.pop())
         if at in seen:

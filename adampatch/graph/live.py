@@ -39,7 +39,7 @@ def patch(graph: Any, rules: Any = None) -> List[Dict[str, Any]]:
     graphs cannot hold and for a graph that is no tf.Graph or is in use by a session.
     """
     if not hasattr(graph, "as_graph_def") or not hasattr(graph, "create_op"):
-        raise AdampatchError(None, "adampatch.graph.patch: {!r} is no tf.Graph".format(type(graph).__name__))
+        raise AdampatchError(None, f"adampatch.graph.patch: {type(graph).__name__!r} is no tf.Graph")
     if getattr(graph, "_finalized", False) or getattr(graph, "finalized", False):
         raise AdampatchError(
             None, "adampatch.graph.patch: the graph is finalized; patch it before the session is made"
@@ -51,9 +51,9 @@ def patch(graph: Any, rules: Any = None) -> List[Dict[str, Any]]:
     try:
         definition = Definition(graph.as_graph_def().SerializeToString())
     except Malformed as error:
-        raise AdampatchError(None, "adampatch.graph.patch: the graph is not read: {}".format(error)) from error
+        raise AdampatchError(None, f"adampatch.graph.patch: the graph is not read: {error}") from error
     found = Found(definition)
-    for body, site in found.sites:
+    for _, site in found.sites:
         if site.status == "patchable" and not site.fetchable:
             site.refuse("AP240", "the update is in a branch, a loop or a function of a live graph")
     writer = _Writer(graph)
@@ -143,7 +143,9 @@ class _Writer:
         name = old.name + MARK + "nothing"
         shapeless = tf.TensorShape(None)  # what takes it believes it has the variable's shape
         with tf.compat.v1.device(old.device or None):
-            empty = tf.compat.v1.placeholder_with_default(tf.zeros([0], kind), shapeless, name=name + "/empty")
+            empty = tf.compat.v1.placeholder_with_default(
+                tf.zeros([0], kind), shapeless, name=name + "/empty"
+            )
             if resource:
                 storage = tf.raw_ops.VarHandleOp(dtype=kind, shape=shapeless, shared_name=name, name=name)
                 return storage, empty, tf.raw_ops.AssignVariableOp(resource=storage, value=empty)

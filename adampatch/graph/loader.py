@@ -1,4 +1,4 @@
-"""Target side, a script of its own: loads a graph into the TensorFlow that is here and says whether that went.
+"""Target side, a script of its own: loads a graph into the TensorFlow that is here, and says how that went.
 
 Standard library and TensorFlow only; nothing of adampatch is imported.
 """
@@ -24,12 +24,7 @@ def load(tf, request):
         message = v1.MetaGraphDef() if request["kind"] == "MetaGraphDef" else v1.GraphDef()
         with open(request["path"], "rb") as stream:
             data = stream.read()
-        if request["text"]:
-            from google.protobuf import text_format
-
-            text_format.Merge(data.decode("utf-8"), message)
-        else:
-            message.ParseFromString(data)
+        message.ParseFromString(data)
         if request["kind"] == "MetaGraphDef":
             v1.train.import_meta_graph(message)
         else:
@@ -45,7 +40,7 @@ def main():
     try:
         load(tf, json.loads(sys.argv[1]))
     except Exception as caught:
-        error = "{}: {}".format(type(caught).__name__, str(caught).strip().splitlines()[0][:500])
+        error = f"{type(caught).__name__}: {str(caught).strip().splitlines()[0][:500]}"
     sys.stdout.write("\n" + json.dumps({"tensorflow": tf.__version__, "error": error}) + "\n")
 
 

@@ -127,7 +127,7 @@ class Body:
         self.nodes: Dict[str, Node] = {}
         for node in nodes:
             if node.name in self.nodes:
-                raise Malformed("two nodes are called {!r}".format(node.name))
+                raise Malformed(f"two nodes are called {node.name!r}")
             self.nodes[node.name] = node
         self._consumers: Optional[Dict[str, List[str]]] = None
 
@@ -151,8 +151,10 @@ class Body:
     def output(self, name: str, op: str, index: int = 0) -> str:
         """How the output of a node is written as an input."""
         if self.function:
-            return "{}:{}:{}".format(name, CALL_OUTPUT if op in ("PartitionedCall",) else out_argument(op), index)
-        return "{}:{}".format(name, index) if index else name
+            return "{}:{}:{}".format(
+                name, CALL_OUTPUT if op in ("PartitionedCall",) else out_argument(op), index
+            )
+        return f"{name}:{index}" if index else name
 
     def consumers(self) -> Dict[str, List[str]]:
         """{name: names of the nodes that it feeds, by data or control}."""

@@ -43,7 +43,11 @@ class Parts(NamedTuple):
 
 def edit(body: Body, site: Site, limits: Optional[Limits], source: str = "") -> Edit:
     """The nodes for one site. ``source``: see Emitter. Raises Unwritable."""
-    return _of_kernel(body, site, limits, source) if site.kind == "fused" else _of_write(body, site, limits, source)
+    return (
+        _of_kernel(body, site, limits, source)
+        if site.kind == "fused"
+        else _of_write(body, site, limits, source)
+    )
 
 
 def _of_kernel(body: Body, site: Site, limits: Optional[Limits], source: str) -> Edit:
@@ -83,7 +87,9 @@ def _of_kernel(body: Body, site: Site, limits: Optional[Limits], source: str) ->
     for name, value in new.items():
         if fused.resource:
             attrs = {"dtype": attributes.dtype(dtype)}
-            writes.append(emitter.add("AssignVariableOp", "assign_" + name, [inputs[name], value], attrs, control))
+            writes.append(
+                emitter.add("AssignVariableOp", "assign_" + name, [inputs[name], value], attrs, control)
+            )
         else:
             attrs = {"T": attributes.dtype(dtype), **locking}
             writes.append(emitter.add("Assign", "assign_" + name, [inputs[name], value], attrs, control))
@@ -106,7 +112,9 @@ def _read(
     emitter: Emitter, handle: str, dtype: int, resource: bool, name: str, control: Tuple[str, ...]
 ) -> str:
     if resource:
-        return emitter.add("ReadVariableOp", "read_" + name, [handle], {"dtype": attributes.dtype(dtype)}, control)
+        return emitter.add(
+            "ReadVariableOp", "read_" + name, [handle], {"dtype": attributes.dtype(dtype)}, control
+        )
     return emitter.typed("Identity", "read_" + name, [handle], dtype, control)
 
 

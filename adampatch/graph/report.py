@@ -51,7 +51,7 @@ def document(command: str, given: Document, rows: List[Dict[str, Any]], changed:
         "graphs": [
             {
                 "name": graph.name,
-                "nodes": len(graph.definition.body.nodes),
+                "nodes": graph.nodes,
                 "functions": len(graph.definition.functions),
             }
             for graph in graphs

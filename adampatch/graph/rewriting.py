@@ -37,6 +37,7 @@ class Found:
                 site.fetchable = False
                 found = callers.paths(body.function, site.variable.path)
                 site.paths = sorted(found) or [site.variable.path]
+                site.call(callers.names(body.function))
             self.sites += of_functions
         self._judge()
 
@@ -108,21 +109,28 @@ class _Callers:
         self.definition = definition
         self._paths: Dict[Tuple[str, int], Set[str]] = {}
         self._storages: Dict[str, Storage] = {}
+        #: what the objects of a SavedModel say goes before the names of nodes, which may end in _1
+        fixed: Set[Tuple[str, int]] = set()
         todo: List[Tuple[str, List[Set[str]]]] = list(self._calls(definition.body, storage, {}))
         for name, paths in known.items():
             function = definition.functions.get(name)
             if function is not None:
                 free = len(function.body.arguments) - len(paths)
-                todo.append((name, [set() for _ in range(free)] + [{p} if p else set() for p in paths]))
+                fixed |= {(name, free + place) for place, path in enumerate(paths) if path}
+                for place, path in enumerate(paths):
+                    self._paths[name, free + place] = {path} if path else set()
+                todo.append((name, [set() for _ in range(free + len(paths))]))
+        visited: Set[str] = set()
         while todo:
             name, arguments = todo.pop()
             function = definition.functions.get(name)
             if function is None:
                 continue
-            news = False
+            news = name not in visited
+            visited.add(name)
             for place, held in enumerate(arguments):
                 before = self._paths.setdefault((name, place), set())
-                if held - before:
+                if held - before and (name, place) not in fixed:
                     before |= held
                     news = True
             if news:
@@ -136,6 +144,13 @@ class _Callers:
         place = body.arguments.get(argument)
         return set() if place is None else self._paths.get((function, place[0]), set())
 
+    def names(self, function: str) -> Dict[str, str]:
+        """{argument: the variable that it is}, of those that are one variable in all calls."""
+        found = {
+            name: self.paths(function, name) for name in self.definition.functions[function].body.arguments
+        }
+        return {name: next(iter(paths)) for name, paths in found.items() if len(paths) == 1}
+
     def _calls(
         self, body: Body, storage: Storage, mine: Mapping[str, Set[str]]
     ) -> Iterator[Tuple[str, List[Set[str]]]]:
@@ -148,13 +163,15 @@ class _Callers:
                 names = [name for value in node.attrs.values() for name in attributes.read_functions(value)]
             else:
                 continue
-            arguments = []
+            arguments: List[Set[str]] = []
             for ref in node.data_inputs()[first:]:
                 variable = storage.variable(ref)
                 if variable is None:
                     arguments.append(set())
                 else:
-                    arguments.append(set(mine.get(variable.path, set())) if variable.path in mine else {variable.path})
+                    arguments.append(
+                        set(mine.get(variable.path, set())) if variable.path in mine else {variable.path}
+                    )
             for name in names:
                 yield name, arguments
 

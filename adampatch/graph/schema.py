@@ -97,26 +97,74 @@ def _fields(text: str) -> Dict[str, Field]:
 
 MESSAGES: Dict[str, Dict[str, Field]] = {name: _fields(text) for name, text in _MESSAGES.items()}
 
-_TYPES = (
-    "INVALID FLOAT DOUBLE INT32 UINT8 INT16 INT8 STRING COMPLEX64 INT64 BOOL QINT8 QUINT8 QINT32 BFLOAT16 QINT16 "
-    "QUINT16 UINT16 COMPLEX128 HALF RESOURCE VARIANT UINT32 UINT64 FLOAT8_E5M2 FLOAT8_E4M3FN FLOAT8_E4M3FNUZ "
-    "FLOAT8_E4M3B11FNUZ FLOAT8_E5M2FNUZ INT4 UINT4 INT2 UINT2"
-).split()
+_TYPES = [
+    "INVALID",
+    "FLOAT",
+    "DOUBLE",
+    "INT32",
+    "UINT8",
+    "INT16",
+    "INT8",
+    "STRING",
+    "COMPLEX64",
+    "INT64",
+    "BOOL",
+    "QINT8",
+    "QUINT8",
+    "QINT32",
+    "BFLOAT16",
+    "QINT16",
+    "QUINT16",
+    "UINT16",
+    "COMPLEX128",
+    "HALF",
+    "RESOURCE",
+    "VARIANT",
+    "UINT32",
+    "UINT64",
+    "FLOAT8_E5M2",
+    "FLOAT8_E4M3FN",
+    "FLOAT8_E4M3FNUZ",
+    "FLOAT8_E4M3B11FNUZ",
+    "FLOAT8_E5M2FNUZ",
+    "INT4",
+    "UINT4",
+    "INT2",
+    "UINT2",
+]
 _FULL_TYPES = {
-    **{name: number for number, name in enumerate("UNSET VAR ANY PRODUCT NAMED".split())},
+    **{name: number for number, name in enumerate(["UNSET", "VAR", "ANY", "PRODUCT", "NAMED"])},
     "FOR_EACH": 20,
     "CALLABLE": 100,
     **{
         name: number
         for number, name in enumerate(
-            "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 HALF FLOAT DOUBLE COMPLEX64 COMPLEX128 STRING "
-            "BFLOAT16".split(),
+            [
+                "BOOL",
+                "UINT8",
+                "UINT16",
+                "UINT32",
+                "UINT64",
+                "INT8",
+                "INT16",
+                "INT32",
+                "INT64",
+                "HALF",
+                "FLOAT",
+                "DOUBLE",
+                "COMPLEX64",
+                "COMPLEX128",
+                "STRING",
+                "BFLOAT16",
+            ],
             200,
         )
     },
     **{
         name: number
-        for number, name in enumerate("TENSOR ARRAY OPTIONAL LITERAL ENCODED SHAPE_TENSOR".split(), 1000)
+        for number, name in enumerate(
+            ["TENSOR", "ARRAY", "OPTIONAL", "LITERAL", "ENCODED", "SHAPE_TENSOR"], 1000
+        )
     },
     "DATASET": 10102,
     "RAGGED": 10103,
@@ -127,7 +175,7 @@ _FULL_TYPES = {
 ENUMS: Dict[str, Dict[str, int]] = {
     "DataType": {
         **{"DT_" + name: number for number, name in enumerate(_TYPES)},
-        **{"DT_{}_REF".format(name): number + 100 for number, name in enumerate(_TYPES) if number},
+        **{f"DT_{name}_REF": number + 100 for number, name in enumerate(_TYPES) if number},
     },
     "FullTypeId": {"TFT_" + name: number for name, number in _FULL_TYPES.items()},
     "SaverVersion": {"LEGACY": 0, "V1": 1, "V2": 2},

@@ -43,7 +43,7 @@ def patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple[
         if outputs and document.kind == SAVED_MODEL and made:
             from adampatch.graph.signatures import add_outputs
 
-            add_outputs(graph, made, document.where)
+            add_outputs(graph, made)
         by_site = {id(each.site): (each, limits[id(each.site)]) for each in made}
         rows += [row_of(graph.name, body, site, by_site.get(id(site))) for body, site in found.sites]
         changed = changed or bool(made)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
-from adampatch.algebra import Const, Expr, Facts, Leaf, NotSeparable, Op, Role, Separation, StateWrite, separate
+from adampatch.algebra import (
+    Const,
+    Expr,
+    Facts,
+    Leaf,
+    NotSeparable,
+    Op,
+    Role,
+    Separation,
+    StateWrite,
+    separate,
+)
 from adampatch.algebra.adaptive import looks_adaptive
 from adampatch.algebra.descent import descending
 from adampatch.algebra.expression import negated
@@ -40,13 +51,28 @@ class Site:
         self.sign = -1
         self.edge: Tuple[str, int] = ("", 0)
         self.texts: Tuple[str, str, Optional[str]] = ("?", "?", None)
+        #: the separation in the reports' convention, of an open-coded update
+        self.shown: Optional[Separation] = None
         #: whether a Session can fetch what is computed beside it
         self.fetchable = True
         #: paths of the variables that it may be for, set where callers tell; else the variable's own
         self.paths: List[str] = [variable.path]
 
+    def call(self, paths: Dict[str, str]) -> None:
+        """Names what a function's arguments stand for in the words of the reports."""
+        if self.shown is None:
+            return
+        parts = (self.shown.rate, self.shown.direction, self.shown.decay)
+        leaves = [n for part in parts if part is not None for n in part.walk() if isinstance(n, Leaf)]
+        names = {}
+        for leaf in leaves:
+            path = paths.get(leaf.slot[len("variable:") :]) if leaf.slot.startswith("variable:") else None
+            if path:
+                names[leaf.key] = path.rpartition("/")[2].partition(":")[0]
+        self.texts = _texts(self.shown, names)
+
     def refuse(self, code: str, words: str) -> Site:
-        self.status, self.reason = "refused", "{}: {}".format(code, words)
+        self.status, self.reason = "refused", f"{code}: {words}"
         return self
 
 
@@ -82,7 +108,9 @@ def _fused(node: Node, storage: Storage) -> Site:
         return Site(node, unknown, "fused").refuse("AP241", "the variable of the kernel is not to be told")
     site = Site(node, variable, "fused")
     kernel = KERNELS[fused.kernel]
-    arguments: Dict[str, Expr] = {"use_nesterov": Const(attributes.read_boolean(node.attrs.get("use_nesterov")))}
+    arguments: Dict[str, Expr] = {
+        "use_nesterov": Const(attributes.read_boolean(node.attrs.get("use_nesterov")))
+    }
     for name in fused.inputs:
         role = {"var": Role.VARIABLE, "grad": Role.GRADIENT}.get(name, Role.READ)
         arguments[name] = Leaf(name, role, GRADIENT if name == "grad" else "variable:" + name)
@@ -121,11 +149,15 @@ def _open(node: Node, storage: Storage, all_states: Set[str]) -> Optional[Site]:
         all_states.update(states)
         return site
     failures: List[Tuple[str, str]] = []
-    for gradient in candidates(storage, states):
+    gradients = candidates(storage, states)
+    if not gradients and _takes_roots(body, cone):
+        failures.append(("AP242", "no tensor of the graph is seen to be the gradient of the update"))
+    for gradient in gradients:
         reader = Reader(storage, variable, gradient)
         try:
             done = _separated(site, reader)
         except TooLarge:
+            failures.append(("AP242", "the update follows from more of the graph than is looked at"))
             continue
         except RecursionError:
             failures.append(("AP218", "the values of the update are nested too deeply"))
@@ -143,6 +175,12 @@ def _open(node: Node, storage: Storage, all_states: Set[str]) -> Optional[Site]:
     if not failures:
         return None
     return site.refuse(*failures[0])
+
+
+def _takes_roots(body: Body, cone: Cone) -> bool:
+    """Whether an update divides by a root, as those of the Adam family do."""
+    found = {node.op for node in map(body.producer, cone.tensors) if node is not None}
+    return bool(found & {"Sqrt", "Rsqrt"})
 
 
 def _separated(site: Site, reader: Reader) -> bool:
@@ -202,6 +240,7 @@ def _first_of(steps: Tuple[Step, ...], site: Site, reader: Reader, facts: Facts)
             shown = Separation(turned.rate, negated(turned.direction), decay, turned.alpha, turned.kind)
         site.separation, site.step, site.sign, site.edge = turned, step, step.sign, edge
         site.reader = reader
+        site.shown = shown
         site.texts = _texts(shown, {})
         return True
     if adam:

@@ -79,8 +79,7 @@ class Storage:
         if node.op in FUSED and not FUSED[node.op].resource:
             return True
         return node.op in ("Enter", "Switch", "Identity") and (
-            attributes.read_dtype(node.attrs.get("T")) != 0
-            and _raw_dtype(node) > attributes.REFERENCE
+            attributes.read_dtype(node.attrs.get("T")) != 0 and _raw_dtype(node) > attributes.REFERENCE
         )
 
     def read(self, ref: str) -> Optional[Tuple[Variable, Node]]:

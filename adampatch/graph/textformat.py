@@ -22,7 +22,19 @@ _TOKEN = re.compile(
     |(?P<mark>[{}<>\[\]:;,./])""",
     re.VERBOSE,
 )
-_ESCAPES = {b"n": 10, b"r": 13, b"t": 9, b"a": 7, b"b": 8, b"f": 12, b"v": 11, b"\\": 92, b"'": 39, b'"': 34, b"?": 63}
+_ESCAPES = {
+    b"n": 10,
+    b"r": 13,
+    b"t": 9,
+    b"a": 7,
+    b"b": 8,
+    b"f": 12,
+    b"v": 11,
+    b"\\": 92,
+    b"'": 39,
+    b'"': 34,
+    b"?": 63,
+}
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 #: what a message that stands for itself may be nested in
 _DEEPEST = 90
@@ -62,7 +74,9 @@ class _Parser:
         while self._ahead is None and self._scan < len(self.text):
             found = _TOKEN.match(self.text, self._scan)
             if found is None:
-                raise self.fail("{!r} belongs to nothing".format(self.text[self._scan : self._scan + 1].decode("latin-1")))
+                raise self.fail(
+                    "{!r} belongs to nothing".format(self.text[self._scan : self._scan + 1].decode("latin-1"))
+                )
             self._scan = found.end()
             if found.lastgroup != "space":
                 self._ahead = _Token(str(found.lastgroup), found.group(), found.start())
@@ -86,7 +100,7 @@ class _Parser:
         while True:
             if self.peek() is None:
                 if end:
-                    raise self.fail("a {} is not closed".format(name))
+                    raise self.fail(f"a {name} is not closed")
                 return b"".join(parts)
             if end and self.is_mark(end):
                 self.next()
@@ -94,7 +108,9 @@ class _Parser:
             token = self.next()
             field = fields.get(token.text.decode("latin-1")) if token.kind == "word" else None
             if field is None:
-                words = "{} is no field of a {} that adampatch knows".format(token.text.decode("latin-1"), name)
+                words = "{} is no field of a {} that adampatch knows".format(
+                    token.text.decode("latin-1"), name
+                )
                 raise self.fail(words, token.at)
             parts.append(self.field(field, depth))
             if self.is_mark(b";", b","):
@@ -119,15 +135,15 @@ class _Parser:
         if field.kind[0].isupper():
             opening = self.next()
             if opening.text not in (b"{", b"<"):
-                raise self.fail("{} wants a message in braces".format(field.name), opening.at)
+                raise self.fail(f"{field.name} wants a message in braces", opening.at)
             inner = self.message(field.kind, b"}" if opening.text == b"{" else b">", depth + 1)
             return wire.field(field.number, wire.BYTES, inner)
         token = self.next()
         if not colon:
-            raise self.fail("a colon is missing behind {}".format(field.name), token.at)
+            raise self.fail(f"a colon is missing behind {field.name}", token.at)
         if field.kind in ("string", "bytes"):
             if token.kind != "string":
-                raise self.fail("{} wants a string".format(field.name), token.at)
+                raise self.fail(f"{field.name} wants a string", token.at)
             data = _unescaped(token.text)
             ahead = self.peek()
             while ahead is not None and ahead.kind == "string":
@@ -190,17 +206,17 @@ def _print(data: bytes, message: str, indent: str, out: List[str]) -> None:
     for number, kind, value in wire.fields(data):
         field = names.get(number)
         if field is None:
-            raise NoText(0, "it holds field {} of a {}, which only the binary form can".format(number, message))
+            raise NoText(0, f"it holds field {number} of a {message}, which only the binary form can")
         if field.kind[0].isupper():
             assert isinstance(value, bytes)
-            out.append("{}{} {{".format(indent, field.name))
+            out.append(f"{indent}{field.name} {{")
             _print(value, field.kind, indent + "  ", out)
             out.append(indent + "}")
         elif field.kind in ("string", "bytes"):
             assert isinstance(value, bytes)
-            out.append('{}{}: "{}"'.format(indent, field.name, _escaped(value)))
+            out.append(f'{indent}{field.name}: "{_escaped(value)}"')
         else:
-            out += ["{}{}: {}".format(indent, field.name, each) for each in _numbers(field, kind, value)]
+            out += [f"{indent}{field.name}: {each}" for each in _numbers(field, kind, value)]
 
 
 _KNOWN: Dict[str, Dict[int, Field]] = {}
@@ -246,9 +262,7 @@ _PLAIN = {34: '\\"', 92: "\\\\", 10: "\\n", 13: "\\r", 9: "\\t", 39: "\\'"}
 
 
 def _escaped(value: bytes) -> str:
-    return "".join(
-        _PLAIN[c] if c in _PLAIN else chr(c) if 32 <= c < 127 else "\\{:03o}".format(c) for c in value
-    )
+    return "".join(_PLAIN[c] if c in _PLAIN else chr(c) if 32 <= c < 127 else f"\\{c:03o}" for c in value)
 
 
 def first_field(text: bytes) -> Tuple[str, int]:

@@ -70,7 +70,7 @@ def fields(data: bytes) -> Iterator[Field]:
         elif wire in (FIXED32, FIXED64):
             size = 4 if wire == FIXED32 else 8
         else:
-            raise Malformed("a field of wire type {}".format(wire))
+            raise Malformed(f"a field of wire type {wire}")
         if at + size > end:
             raise Malformed("the data end in the middle of a field")
         yield number, wire, data[at : at + size]
@@ -132,7 +132,7 @@ class Message:
     def integer(self, number: int) -> int:
         """The value of an integer field, 0 where there is none."""
         found = 0
-        for n, wire, value in self.fields:
+        for n, _wire, value in self.fields:
             if n == number and isinstance(value, int):
                 found = value
         return signed(found)
