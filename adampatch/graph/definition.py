@@ -28,6 +28,16 @@ class Function:
             arguments[argument.string(1)] = (place, argument.integer(3))
         self.body = Body([Node.read(raw) for raw in self.message.all(3)], self.name, arguments)
 
+    def outputs(self) -> List[str]:
+        """The names of what it returns, in order."""
+        signature = Message(self.message.one(1) or b"")
+        return [Message(raw).string(1) for raw in signature.all(3)]
+
+    def returned(self) -> Dict[str, str]:
+        """{name of an output: the tensor in the body}."""
+        pairs = wire.entries(self.message, 4)
+        return {key.decode("utf-8", "replace"): value.decode("utf-8", "replace") for key, value in pairs}
+
     def changed(self) -> None:
         """To be called when the body or the message was changed."""
         self.raw = None

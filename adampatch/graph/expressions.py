@@ -6,7 +6,7 @@ Pure: reads a body, changes nothing.
 
 from __future__ import annotations
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Set, Tuple
 
 from adampatch.algebra import Const, Expr, Leaf, Op, Role
 from adampatch.graph import attributes
@@ -54,13 +54,14 @@ class Reader:
             self._expressions[ref] = known
             if len(self._expressions) > _BUDGET:
                 raise TooLarge
-            held = self.tensors.setdefault(known.key, [])
-            held.append((ref, self.dtype(ref)))
+            if self.body.name_of(ref) not in self.body.shadows:
+                self.tensors.setdefault(known.key, []).append((ref, self.dtype(ref)))
         return known
 
     def depends(self, ref: str) -> bool:
         """Whether a tensor follows from the gradient or from what a variable holds."""
         todo = [self.body.normal(ref)]
+        entered: Set[str] = set()
         while todo:
             at = todo[-1]
             if at in self._depends:
@@ -68,18 +69,18 @@ class Reader:
                 continue
             if at == self.gradient or self.storage.read(at) is not None:
                 self._depends[at] = True
-                todo.pop()
                 continue
             node = self.body.producer(at)
             inputs = [self.body.normal(i) for i in node.data_inputs()] if node is not None else []
-            open_ones = [i for i in inputs if i not in self._depends and i not in todo]
-            if open_ones and len(self._depends) <= _BUDGET:
-                todo.extend(open_ones)
+            open_ones = [i for i in inputs if i not in self._depends]
+            if at not in entered:
+                entered.add(at)
+                if len(entered) + len(self._depends) > _BUDGET:
+                    raise TooLarge
+                todo += [i for i in open_ones if i not in entered]
                 continue
-            if open_ones:
-                raise TooLarge
-            self._depends[at] = any(self._depends.get(i, False) for i in inputs)
-            todo.pop()
+            # what is still open is on the way here itself: in a loop anything may come around
+            self._depends[at] = bool(open_ones) or any(self._depends[i] for i in inputs)
         return self._depends[self.body.normal(ref)]
 
     def _expression(self, ref: str) -> Expr:

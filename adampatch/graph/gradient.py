@@ -14,6 +14,8 @@ from adampatch.graph.storage import Storage
 
 #: how many tensors are looked at below one write: an update is a few dozen operations
 _LIMIT = 250
+#: how many variables one update may have besides its own
+_MOST = 12
 
 
 class Cone:
@@ -51,13 +53,20 @@ _ALSO = ("SquaredDifference", "Switch")
 def moments(storage: Storage, cone: Cone, target: str) -> Dict[str, List[Node]]:
     """{key of storage: its writes} of the variables besides the target that an update reads and that
     something writes, loads not counted: what gives a variable a value from nowhere (an initialiser, a
-    checkpoint)."""
+    checkpoint). Those that the writes of these read are among them."""
     found: Dict[str, List[Node]] = {}
-    for key in sorted(cone.variables - {target}):
+    todo, seen = sorted(cone.variables - {target}), {target}
+    while todo and len(found) < _MOST:
+        key = todo.pop()
+        if key in seen:
+            continue
+        seen.add(key)
         writes = [node for node in storage.writers.get(key, []) if node.op in WRITES]
         writes = [node for node in writes if not _is_load(storage.body, node)]
         if writes:
             found[key] = writes
+            for node in writes:
+                todo += sorted(Cone(storage, node.inputs[WRITES[node.op].value]).variables - seen)
     return found
 
 

@@ -6,7 +6,7 @@ names of arguments in a function. Nothing else in the package knows that.
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple
 
 from adampatch.graph import wire
 from adampatch.graph.catalog import CALL_OUTPUT, out_argument
@@ -129,6 +129,8 @@ class Body:
             if node.name in self.nodes:
                 raise Malformed(f"two nodes are called {node.name!r}")
             self.nodes[node.name] = node
+        #: names of nodes that are there for reading only
+        self.shadows: FrozenSet[str] = frozenset()
         self._consumers: Optional[Dict[str, List[str]]] = None
 
     def normal(self, ref: str) -> str:

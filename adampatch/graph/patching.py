@@ -144,7 +144,7 @@ def _of_write(body: Body, site: Site, limits: Optional[Limits], source: str) -> 
     assert separation is not None and reader is not None and site.step is not None
     holder = body.nodes[site.edge[0]]
     stock = holder.inputs[site.edge[1]]
-    dtype = reader.dtype(body.normal(stock))
+    dtype = reader.dtype(body.normal(stock))  # of a call's output, as the call says
     if dtype not in attributes.FLOATING:
         dtype = attributes.read_dtype(site.node.attrs.get("dtype") or site.node.attrs.get("T"))
     emitter = Emitter(body, site.node.name + MARK, site.node, reader.tensors, source)

@@ -10,6 +10,7 @@ from adampatch.graph.catalog import CALLS
 from adampatch.graph.definition import Definition
 from adampatch.graph.emission import Unwritable
 from adampatch.graph.flow import Flow
+from adampatch.graph.inlining import inlined
 from adampatch.graph.nodes import Body
 from adampatch.graph.patching import Edit, edit, unwritable
 from adampatch.graph.sites import Site, find_sites
@@ -26,11 +27,13 @@ class Found:
         self.storage = Storage(definition.body)
         self.flow = Flow(definition.body)
         self.sites: List[Tuple[Body, Site]] = []
-        self.main_sites = find_sites(definition.body, self.storage)
-        self.sites += [(definition.body, site) for site in self.main_sites]
+        functions = definition.functions
+        for site in find_sites(inlined(definition.body, functions)):
+            self.sites.append((definition.body, site))
         of_functions = []
-        for function in definition.functions.values():
-            of_functions += [(function.body, site) for site in find_sites(function.body)]
+        for function in functions.values():
+            sites = find_sites(inlined(function.body, functions))
+            of_functions += [(function.body, site) for site in sites]
         if of_functions:
             callers = _Callers(definition, self.storage, known or {})
             for body, site in of_functions:
@@ -69,7 +72,7 @@ class Found:
         if body.function or not self.flow.context(site.node.name):
             return ""
         holder = body.nodes[site.edge[0]] if site.edge[0] else site.node
-        ref = holder.inputs[site.edge[1]] if site.edge[0] else site.node.data_inputs()[-1]
+        ref = holder.inputs[site.edge[1]] if site.edge[0] else body.nodes[site.node.name].data_inputs()[-1]
         return "^" + body.name_of(ref)
 
     def limits(self, body: Body, site: Site, rules: Optional[Rules]) -> Optional[Limits]:

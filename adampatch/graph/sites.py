@@ -231,7 +231,7 @@ def _first_of(steps: Tuple[Step, ...], site: Site, reader: Reader, facts: Facts)
             raise NotSeparable(
                 "AP219", "the step is added and no minus is to be seen: the rate may be negative"
             )
-        edge = _edge(site, step)
+        edge = _edge(reader.body, step)
         if edge is None:
             continue
         shown = turned
@@ -248,12 +248,12 @@ def _first_of(steps: Tuple[Step, ...], site: Site, reader: Reader, facts: Facts)
     return False
 
 
-def _edge(site: Site, step: Step) -> Optional[Tuple[str, int]]:
+def _edge(body: Body, step: Step) -> Optional[Tuple[str, int]]:
     """(node, which input) carries the step."""
     if step.parent is None:
         return None
     origin = step.parent.origin
-    if not isinstance(origin, Origin) or origin.operands[step.index] < 0:
+    if not isinstance(origin, Origin) or origin.operands[step.index] < 0 or origin.node in body.shadows:
         return None
     return origin.node, origin.operands[step.index]
 
