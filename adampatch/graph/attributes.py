@@ -100,7 +100,9 @@ def scalar(value: float, number: int) -> bytes:
     elif number == DOUBLE:
         values = wire.field(6, wire.BYTES, struct.pack("<d", value))
     elif number == HALF:
-        values = wire.field(13, wire.BYTES, wire.varint(int(np.float16(value).view(np.uint16))))
+        with np.errstate(over="ignore"):  # what is too large is infinite, and bounds nothing
+            half = np.float16(value)
+        values = wire.field(13, wire.BYTES, wire.varint(int(half.view(np.uint16))))
     elif number == BFLOAT16:
         values = wire.field(13, wire.BYTES, wire.varint(_bfloat16(value)))
     elif number in (INT32, INT64):

@@ -14,7 +14,7 @@ from adampatch.graph.nodes import Body, Node
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 #: what an update's formula has besides the operations of the algebra
-_BESIDE = ("Const", "NoOp", "SquaredDifference", "Shape")
+_BESIDE = ("Const", "NoOp", "SquaredDifference", "Shape", "ReadVariableOp")
 _LARGEST = 60
 
 

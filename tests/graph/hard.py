@@ -133,8 +133,12 @@ def weight_decay(resource: bool = True) -> Callable[[], Any]:
     return build
 
 
-def in_a_function() -> Any:
+def in_a_function(by_value: bool) -> Callable[[], Any]:
     """What the update is made of comes out of a function that the graph calls."""
+    return lambda: _in_a_function(by_value)
+
+
+def _in_a_function(by_value: bool) -> Any:
     loss, variables = model()
     done = []
 
@@ -147,7 +151,8 @@ def in_a_function() -> Any:
         v = v1.get_variable(w.op.name + "/v", w.shape, initializer=v1.zeros_initializer(), use_resource=True)
         next_m = m.assign_add((g - m) * 0.1, read_value=True)
         next_v = v.assign_add((g * g - v) * 0.001, read_value=True)
-        done.append(w.assign_sub(scaled(next_m, next_v, tf.constant(0.01))))
+        states = [tf.identity(next_m), tf.identity(next_v)] if by_value else [next_m, next_v]
+        done.append(w.assign_sub(scaled(*states, tf.constant(0.01))))
     return tf.group(*done)
 
 
@@ -200,7 +205,8 @@ CASES: dict[str, Callable[[], Any]] = {
     "loss_scaled": loss_scaled,
     "weight_decay": weight_decay(),
     "weight_decay_of_references": weight_decay(False),
-    "in_a_function": in_a_function,
+    "in_a_function": in_a_function(True),
+    "read_in_a_function": in_a_function(False),
     "normaliser_inside": normaliser_inside,
     "others": others,
     "keras_amsgrad": keras("legacy.Adam", amsgrad=True),
