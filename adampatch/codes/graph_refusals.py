@@ -12,8 +12,8 @@ CODES: dict[str, Code] = {
         "nothing runs together, are patched.",
         "",
         "give each variable one optimizer, or export a graph for each train op",
-        how="make two `tf.compat.v1.train.AdamOptimizer` minimize one loss, `tf.group` their train ops, write "
-        "the graph and run `adampatch graph apply` on it",
+        how="make two `tf.compat.v1.train.AdamOptimizer` minimize one loss, `tf.group` their train ops, "
+        "write the graph and run `adampatch graph apply` on it",
     ),
     "AP239": Code(
         "a function updates several variables that the rules bound differently",
@@ -28,7 +28,8 @@ CODES: dict[str, Code] = {
         "the update is in a branch, a loop or a function of a live graph",
         "Operations cannot be added there once it is built.",
         "",
-        "write the graph with `tf.compat.v1.train.export_meta_graph` and patch the file: `adampatch graph apply`",
+        "write the graph with `tf.compat.v1.train.export_meta_graph` and patch the file with "
+        "`adampatch graph apply`",
         how="call `optimizer.apply_gradients` inside of `tf.compat.v1.cond`, then `adampatch.graph.patch`",
     ),
     "AP241": Code(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
+from adampatch.errors import AdampatchError
 from adampatch.graph import report
 from adampatch.graph.bounding import Rules
 from adampatch.graph.documents import SAVED_MODEL, Document, Graph, bound_variables, collection_tensors
@@ -11,15 +13,28 @@ from adampatch.graph.nodes import Body
 from adampatch.graph.patching import Edit
 from adampatch.graph.rewriting import Found, carry_out
 from adampatch.graph.sites import Site
+from adampatch.graph.wire import Malformed
+
+
+@contextmanager
+def _read_from(document: Document) -> Iterator[None]:
+    """What is damaged deep inside is met late."""
+    try:
+        yield
+    except (Malformed, UnicodeDecodeError) as error:
+        raise AdampatchError(
+            document.where, f"is damaged: {error}; give a file as TensorFlow wrote it"
+        ) from error
 
 
 def scanned(document: Document) -> List[Dict[str, Any]]:
     """The rows of all sites of a document."""
-    rows = []
-    for graph in document.graphs:
-        found = Found(graph.definition, bound_variables(graph))
-        rows += [report.row(graph.name, body, site, {}, None) for body, site in found.sites]
-    return rows
+    with _read_from(document):
+        rows = []
+        for graph in document.graphs:
+            found = Found(graph.definition, bound_variables(graph))
+            rows += [report.row(graph.name, body, site, {}, None) for body, site in found.sites]
+        return rows
 
 
 def patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple[List[Dict[str, Any]], bool]:
@@ -27,6 +42,11 @@ def patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple[
 
     ``outputs``: signatures of a SavedModel give the rates as well. Raises AdampatchError.
     """
+    with _read_from(document):
+        return _patched(document, rules, outputs)
+
+
+def _patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple[List[Dict[str, Any]], bool]:
     rows: List[Dict[str, Any]] = []
     changed = False
     for graph in document.graphs:

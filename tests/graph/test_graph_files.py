@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, TextIOWrapper
 
 import numpy as np
 import pytest
@@ -37,13 +39,12 @@ def saved(tmp_path_factory):
 
 def run(*arguments):
     """(exit code, stdout, stderr) of the command, errors as users see them."""
-    from contextlib import redirect_stderr, redirect_stdout
-    from io import StringIO
-
-    out, err = StringIO(), StringIO()
+    out, err = (TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2))
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
         main(["graph", *map(str, arguments)])
-    return ended.value.code, out.getvalue(), err.getvalue()
+    for stream in (out, err):
+        stream.seek(0)
+    return ended.value.code, out.read(), err.read()
 
 
 def resumed(meta, checkpoint, rates=True):
@@ -66,7 +67,7 @@ def test_a_meta_graph_trains_on_from_its_checkpoint_to_stock_s_bits(saved, tmp_p
     assert same_bits(expected, found)
     assert len(shown) == 6 and not any(mask.any() for mask in shown[3:])
     code, _, _ = run("apply", saved / "model.meta", tmp_path / "bound.meta", "--rules", saved / "rules.toml")
-    assert code == 1 - 1
+    assert code == 0
     found, shown = resumed(tmp_path / "bound.meta", saved / "model")
     assert not same_bits(expected, found)
     kernel, bias, table = shown[:3]
@@ -174,7 +175,7 @@ BAD = {
     "nothing": ("x.pb", b"", "is empty"),
     "truncated": ("x.pb", None, "is no GraphDef, or is damaged"),
     "an image": ("x.pb", b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is no GraphDef, or is damaged"),
-    "a meta graph of noise": ("x.meta", bytes(range(1, 200)) * 3, "MetaGraphDef"),
+    "a meta graph of noise": ("x.meta", bytes(range(1, 200)) * 3, "is no graph in text form"),
     "prose": ("x.pbtxt", b"Dear reader,\n", "x.pbtxt:1: is no"),
     "half a text": ("x.pbtxt", b'node {\n name: "a"\n op: "b"\n', "is not closed"),
     "a wrong value": ("x.pbtxt", b"node {\n name: 3\n}\n", "x.pbtxt:2"),
