@@ -9,6 +9,7 @@ __all__ = [
     "NotYetAvailable",
     "Rules",
     "effective_rates",
+    "graph",
     "install",
     "keras",
     "optimizers",
@@ -33,7 +34,7 @@ def __getattr__(name):
         return importlib.import_module("adampatch.runtime.settings").NotYetAvailable
     if name == "Rules":
         return importlib.import_module("adampatch.ruleset").Rules
-    if name in ("keras", "optimizers", "v1"):
+    if name in ("graph", "keras", "optimizers", "v1"):
         return importlib.import_module("adampatch." + name)
     raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
 

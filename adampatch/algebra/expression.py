@@ -25,10 +25,8 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class Expr:
-    """A node. ``origin`` belongs to the front end (where the node was written) and takes
-    no part in comparison."""
-
-    origin: Any = field(default=None, kw_only=True, repr=False)
+    """A node. ``origin``, the last field of each, belongs to the front end (where the node was
+    written) and takes no part in comparison."""
 
     @property
     def key(self) -> str:
@@ -73,6 +71,7 @@ class Leaf(Expr):
     role: Role = Role.READ
     slot: str = ""
     version: int = 0
+    origin: Any = field(default=None, repr=False)
 
     def _structure(self) -> tuple[Any, ...]:
         return ("leaf", self.role.value, self.slot or self.name, self.version)
@@ -83,6 +82,7 @@ class Const(Expr):
     """A number (or any other literal, which then counts as even)."""
 
     value: Any
+    origin: Any = field(default=None, repr=False)
 
     def _structure(self) -> tuple[Any, ...]:
         return ("const", repr(self.value))
@@ -95,6 +95,7 @@ class Op(Expr):
     name: str
     args: tuple[Expr, ...]
     label: str = ""
+    origin: Any = field(default=None, repr=False)
 
     def _structure(self) -> tuple[Any, ...]:
         return ("op", self.name, self.label, tuple(a.key for a in self.args))

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from adampatch.algebra.expression import Const, Expr, Op
 
-Args = Mapping[str, Expr]
+if TYPE_CHECKING:  # Python 3.7 cannot subscript it
+    Args = Mapping[str, Expr]
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,8 @@ def _shortened(node: Expr, printer: _Printer, local: Mapping[str, str]) -> tuple
         options = []
         for key in inside.keys() - names.keys():
             shorter = printer.naming({**names, key: local[key]})
-            if len(candidate := shorter.text(node, 1)) < len(text) and not shorter.says_twice(
-                local[key], node
-            ):
+            candidate = shorter.text(node, 1)
+            if len(candidate) < len(text) and not shorter.says_twice(local[key], node):
                 options.append((len(candidate), local[key], key, candidate))
         if not options:
             break
@@ -79,7 +78,7 @@ def _shortened(node: Expr, printer: _Printer, local: Mapping[str, str]) -> tuple
         _, name, key, text = max(enough) if enough else min(options)
         names[key] = name
     said = {n.key for n in printer.naming(names).printed(node)}
-    return text, {key: inside[key] for key in reversed(names) if key in said}
+    return text, {key: inside[key] for key in reversed(list(names)) if key in said}
 
 
 def _level(node: Expr) -> int:
@@ -128,9 +127,10 @@ class _Printer:
     def _shown(self, node: Expr) -> Expr:
         """The node without what is not printed: conversions, a minus of a minus, a choice of one thing."""
         while isinstance(node, Op) and node.key not in self.names:
+            positive = _without_minus(node.args[0]) if node.name == "neg" else None
             if node.name in _WITHOUT_TEXT:
                 node = node.args[0]
-            elif node.name == "neg" and (positive := _without_minus(node.args[0])) is not None:
+            elif positive is not None:
                 node = positive
             elif node.name == "branch" and self.text(node.args[1]) == self.text(node.args[2]):
                 node = node.args[1]
@@ -151,7 +151,8 @@ class _Printer:
             whole = isinstance(value, float) and value == int(value) and abs(value) < 1e6
             return repr(int(value)) if whole else repr(value)
         assert isinstance(node, Op)
-        if (own := self._own_name(node)) is not None:
+        own = self._own_name(node)
+        if own is not None:
             return own
         written = _FORMS.get(node.name)
         if written is not None:
@@ -176,7 +177,8 @@ class _Printer:
     def _quotient(self, node: Op) -> str:
         # one space around the quotient of the whole, as in a/(b) / (c): what divides last
         a, b = node.args
-        wide = isinstance(shown := self._shown(a), Op) and shown.name in ("mul", "div")
+        shown = self._shown(a)
+        wide = isinstance(shown, Op) and shown.name in ("mul", "div")
         gap = " / " if wide and self._level(self._shown(b)) == 1 else "/"
         return f"{self.text(a, 3)}{gap}{self.text(b, 4)}"
 

@@ -188,7 +188,7 @@ def _whole_variables(term: Expr, sign: int, rows: str) -> int:
     if isinstance(term, Op):
         if term.name in ("add", "sub"):
             second = -sign if term.name == "sub" else sign
-            return sum(_whole_variables(a, s, rows) for a, s in zip(term.args, (sign, second), strict=True))
+            return sum(_whole_variables(a, s, rows) for a, s in zip(term.args, (sign, second)))
         if term.name in ("identity", "cast"):
             return _whole_variables(term.args[0], sign, rows)
         if term.name == "mul":

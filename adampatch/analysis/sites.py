@@ -9,6 +9,7 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Expr, Facts, NotSeparable, Op, Role, Separation, separate
+from adampatch.algebra.adaptive import looks_adaptive
 from adampatch.algebra.descent import descending
 from adampatch.algebra.expression import Leaf, negated
 from adampatch.algebra.mathtext import math_text
@@ -287,25 +288,6 @@ def _decay_of_write(write: VariableWrite, facts: Facts) -> str | None:
     if isinstance(new, Op) and new.name == "sub" and facts.parity(new.args[1]) is Parity.ODD:
         return math_text(new.args[1])
     return None
-
-
-def looks_adaptive(value: Expr, facts: Facts) -> bool:
-    """Whether something that may be a second moment scales the step: enough to be Adam-like,
-    so that a step that does not separate is refused by name and not passed over."""
-    for node in value.walk():
-        if isinstance(node, Op) and node.name == "opaque":
-            # what a function that is not followed makes of a first and a second moment
-            states = {facts.parity(n) for n in node.walk() if facts.is_state(n) and facts.content(n).gradient}
-            if {Parity.ODD, Parity.EVEN} <= states:
-                return True
-        if isinstance(node, Op) and node.name in ("div", "rsqrt", "mul"):
-            inside = [n for part in node.args for n in part.walk()]
-            fed = [n for n in inside if facts.is_state(n) and facts.content(n).gradient]
-            if any(facts.parity(n) is not Parity.ODD for n in fed) and any(
-                isinstance(n, Op) and n.name in ("sqrt", "rsqrt", "pow", "div") for n in node.walk()
-            ):
-                return True
-    return False
 
 
 def _names_beside_moments(context: Context, facts: Facts) -> dict[str, str]:

@@ -11,12 +11,13 @@ from typing import Any
 import gast
 
 from adampatch.algebra import Expr, Facts, Leaf, NotSeparable, Parity, Role, StateWrite, separate
+from adampatch.algebra.adaptive import looks_adaptive
 from adampatch.algebra.newvalue import steps_of_new_value
 from adampatch.analysis.interpreter import Interpreter
 from adampatch.analysis.module import Module
 from adampatch.analysis.outline import MAX_PARAMETERS, gives_several, may_write_to
 from adampatch.analysis.run import Place, Run
-from adampatch.analysis.sites import Site, looks_adaptive, refused
+from adampatch.analysis.sites import Site, refused
 from adampatch.analysis.values import Arguments, Either, Function, Items, Ref
 
 

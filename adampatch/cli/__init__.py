@@ -19,6 +19,7 @@ COMMANDS = {
     "revert": "revert",
     "run": "run",
     "report": "report",
+    "graph": "graph",
     "rules": "rules",
     "verify": "verify",
     "explain": "explain",

@@ -117,7 +117,7 @@ def _check_at_build(binding, cls):
         record = records.record_of(self, binding)
         _check_listed(record, self)
         # Keras restores what is there once an optimizer is built.
-        stepping.prepare(record, self, worlds.listed_variables(self))
+        stepping.prepare_state(record, self, worlds.listed_variables(self))
         return out
 
     build.autograph_info__ = {}
@@ -135,7 +135,7 @@ def _check_at_slots(binding, cls):
         records.record_of(self, binding).check([worlds.path_of(variable) for variable in var_list])
         call = own.__get__(self, cls) if own is not None else super(cls, self)._create_slots
         out = call(var_list)
-        stepping.prepare(records.record_of(self, binding), self, var_list)
+        stepping.prepare_state(records.record_of(self, binding), self, var_list)
         return out
 
     _create_slots.autograph_info__ = {}

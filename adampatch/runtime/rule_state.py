@@ -45,7 +45,7 @@ class RuleState(object):
             found = self.names.get(name)
             if found is None:
                 self._attach(optimizer)
-                found = self.names[name] = _made(name, initial, near, replicated)
+                found = self.names[name] = _new_variable(name, initial, near, replicated)
                 # Tracked by name: what a checkpoint that was restored before has for it is put in now.
                 setattr(self.holder, name, found)
             return found
@@ -105,7 +105,7 @@ def _following(near):
             yield
 
 
-def _made(name, initial, near, replicated):
+def _new_variable(name, initial, near, replicated):
     if not replicated:
         return worlds.hidden_variable(initial, tf.as_dtype(initial.dtype), name)
     with tf.init_scope(), _following(getattr(near, "value", near) if hasattr(near, "path") else near):

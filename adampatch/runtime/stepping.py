@@ -335,7 +335,7 @@ def _bounded_call(site, kernel, resource, x):
         return kernels.write_variable(x, outcome.update, writes, resource)
 
 
-def prepare(record, optimizer, variables):
+def prepare_state(record, optimizer, variables):
     """Makes what the rules remember of `variables`, so that a checkpoint that is loaded next finds it."""
     remembers_start = False
     for variable in variables:

@@ -22,9 +22,10 @@ ARROWS = {
     "rewrite": {"analysis", "algebra", "runtime"},
     "ruleset": {"errors"},
     "codes": {"ruleset"},
+    "graph": {"algebra", "runtime", "errors"},
     "project": {"rewrite", "analysis", "runtime", "errors", ""},
-    "verify": {"project", "errors", ""},
-    "cli": {"project", "ruleset", "verify", "codes", "importing", "report", "errors", ""},
+    "verify": {"project", "ruleset", "errors", ""},
+    "cli": {"project", "ruleset", "verify", "graph", "codes", "importing", "report", "errors", ""},
     "report": {"errors"},
     "importing": {"runtime"},
     "runtime": set(),
@@ -35,11 +36,15 @@ LAZY = {
     "importing": {"project"},
     "verify": {"runtime"},
     "ruleset": {"runtime"},
+    "graph": {"project", ""},
 }
 TARGET_SIDE = [
     *sorted((PACKAGE / "runtime").glob("**/*.py")),
     *sorted((PACKAGE / "importing").glob("**/*.py")),
     *sorted((PACKAGE / "verify" / "worker").glob("**/*.py")),
+    *sorted((PACKAGE / "graph").glob("*.py")),
+    *sorted((PACKAGE / "algebra").glob("*.py")),
+    PACKAGE / "errors.py",
     *(PACKAGE / n for n in ("__init__.py", "keras.py", "v1.py", "optimizers.py")),
 ]
 TARGET_ROOTS = {"adampatch", "numpy", "tensorflow", "keras", "tf_keras"}

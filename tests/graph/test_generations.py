@@ -1,0 +1,63 @@
+"""Each TensorFlow generation: what it wrote is patched here, without it, and trains on there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.matrix
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = Path(os.environ.get("ADAMPATCH_ENVS", ROOT / ".corpus-envs")).absolute()
+#: environment -> how many units in the last place patched may differ from stock
+GENERATIONS = {"tf115": 2, "tf210": 0, "tf215": 0, "tf221": 0}
+RULES = 'version = 1\n[[rule]]\nid = "c"\nmatch = ["**"]\nquantity = "rate"\nmax = {}\n'
+
+
+def target(environment: str, folder: Path, *words: str, adampatch: bool = False) -> dict:
+    """What the script says, run in an environment without adampatch unless asked for."""
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    variables["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if adampatch:
+        variables["PYTHONPATH"] = str(ROOT)
+    python = ENVIRONMENTS / environment / "bin" / "python"
+    script = Path(__file__).parent / "target" / "meta_graphs.py"
+    done = subprocess.run(
+        [str(python), str(script), *words], cwd=folder, env=variables, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("resource", ["resource", "reference"])
+@pytest.mark.parametrize("environment", GENERATIONS)
+def test_a_meta_graph_is_patched_here_and_trains_on_there(environment, resource, tmp_path):
+    target(environment, tmp_path, "write", resource)
+    for name, bound in (("idle", "1e30"), ("bound", "0.02")):
+        (tmp_path / f"{name}.toml").write_text(RULES.format(bound))
+        rules = str(tmp_path / f"{name}.toml")
+        command = [sys.executable, "-m", "adampatch", "graph", "apply", "model.meta", f"{name}.meta"]
+        subprocess.run(
+            [*command, "--rules", rules, "-q"],
+            cwd=tmp_path,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    said = target(environment, tmp_path, "resume", "model.meta", "idle.meta", "bound.meta")
+    assert said["idle.meta"]["ulp"] <= GENERATIONS[environment]
+    assert said["idle.meta"]["highest"] > 0.02 and not said["idle.meta"]["clamped"]
+    assert said["bound.meta"]["ulp"] > 1000 and said["bound.meta"]["clamped"]
+    assert said["bound.meta"]["highest"] <= 0.02 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("resource", ["resource", "reference"])
+@pytest.mark.parametrize("environment", GENERATIONS)
+def test_a_live_graph_is_patched_there(environment, resource, tmp_path):
+    said = target(environment, tmp_path, "live", resource, adampatch=True)
+    assert said["idle"]["ulp"] <= GENERATIONS[environment]
+    assert said["observed"]["ulp"] == 0
+    assert said["bound"]["highest"] <= 0.02 * (1 + 1e-6)
