@@ -199,3 +199,25 @@ def test_demo_fails_where_bits_differ(tmp_path):
     np.savez(patched, kernel=np.array([0.0, -0.0, 0.0], "float32"), bias=np.zeros(1, "float32"))
     with pytest.raises(demo["Failure"], match=r"differ from the stock training's: kernel$"):
         demo["tell_bits"](stock, patched)
+
+
+def test_slew_limits_the_rise_of_rates_and_counts():
+    found = {}
+    for rules in (None, ROOT / "rules" / "slew.toml"):
+        environment = {name: x for name, x in os.environ.items() if not name.startswith("ADAMPATCH_")}
+        environment["PYTHONPATH"] = str(ROOT)
+        if rules is not None:
+            environment["ADAMPATCH_RULES"] = str(rules)
+        out = subprocess.run(
+            [sys.executable, EXAMPLES / "rare_words" / "train.py", "--updates", "120"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        ).stdout
+        (rise,) = (line.split("factor of ")[1].split()[0] for line in out.splitlines() if "factor of" in line)
+        found[rules is not None] = float(rise), out
+    assert found[False][0] > 1.005 and "rule" not in found[False][1]
+    assert found[True][0] <= 1.000201
+    assert "rule slew on sequential/words/embeddings: " in found[True][1]

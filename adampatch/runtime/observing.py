@@ -115,9 +115,13 @@ def _check_at_build(binding, cls):
         call = own.__get__(self, cls) if own is not None else super(cls, self).build
         out = call(*args, **kwargs)
         record = records.record_of(self, binding)
-        _check_listed(record, self)
-        # Keras restores what is there once an optimizer is built.
-        stepping.prepare_state(record, self, worlds.listed_variables(self))
+        # Keras 2 keeps no list of them, and is given one.
+        given = list(args[0] if args else kwargs.get("var_list") or ())
+        variables = worlds.listed_variables(self) or given
+        if variables:
+            record.check([worlds.path_of(variable) for variable in variables])
+            # Keras restores what is there when an optimizer is built, and traces again for what is not.
+            stepping.prepare_state(record, self, variables)
         return out
 
     build.autograph_info__ = {}
