@@ -53,6 +53,7 @@ _TRACED: tuple[Cases, ...] = (
     ("v2", "", ("float64/function/schedule", "float32/eager/decay")),
     ("v1", "", ("float32/eager", "float32/eager/clamped")),
     ("v1", "", ("float32/function", "float32/function/clamped")),
+    ("v2-nadam", "", ("float32/eager",)),
     ("keras3", "", ("float32/xla", "float32/xla/clamped")),
 )
 _UPDATES: tuple[Cases, ...] = (("get_updates", "", ("float32/graph", "float32/graph/clamped")),)

@@ -30,6 +30,7 @@ OPTIMIZERS = {
     "keras3-max": Optimizer("keras.optimizers.Adamax", "keras3", "Adamax"),
     "v2": Optimizer("tf_keras.optimizers.legacy.Adam", "v2", "Adam"),
     "v2-max": Optimizer("tf_keras.optimizers.legacy.Adamax", "v2", "Adamax"),
+    "v2-nadam": Optimizer("tf_keras.optimizers.legacy.Nadam", "v2", "Nadam"),
     "get_updates": Optimizer("tf_keras.src.optimizers.optimizer_v1.Adam", "get_updates", "Adam"),
     "v1": Optimizer("tensorflow.compat.v1.train.AdamOptimizer", "v1", "AdamOptimizer"),
 }
