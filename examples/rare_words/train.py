@@ -47,7 +47,11 @@ def main():
         with tf.GradientTape() as tape:
             value = loss(labels[:, None], model(words))
         optimizer.apply_gradients(
-            zip(tape.gradient(value, model.trainable_variables), model.trainable_variables)
+            zip(
+                tape.gradient(value, model.trainable_variables),
+                model.trainable_variables,
+                strict=True,
+            )
         )
         return value
 

@@ -61,3 +61,10 @@ def test_a_live_graph_is_patched_there(environment, resource, tmp_path):
     assert said["idle"]["ulp"] <= GENERATIONS[environment]
     assert said["observed"]["ulp"] == 0
     assert said["bound"]["highest"] <= 0.02 * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["RectifiedAdam", "LAMB", "AdaBelief", "Yogi", "LazyAdam"])
+def test_open_coded_updates_of_addons_are_patched(optimizer, tmp_path):
+    said = target("tf215", tmp_path, "live", "resource", optimizer, adampatch=True)
+    assert said["observed"]["ulp"] == said["idle"]["ulp"] == 0
+    assert said["idle"]["highest"] > 0 and said["bound"]["highest"] <= 0.02 * (1 + 1e-6)

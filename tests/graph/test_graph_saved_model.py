@@ -13,7 +13,7 @@ from test_graph_files import run
 
 pytestmark = pytest.mark.tensorflow
 EXAMPLE = Path(__file__).parents[2] / "examples" / "saved_model" / "export.py"
-RULES = 'version = 1\n[[rule]]\nid = "c"\nmatch = ["kernel"]\nquantity = "rate"\nmax = 0.3\n'
+RULES = 'version = 1\n[[rule]]\nid = "c"\nmatch = ["kernel"]\nquantity = "rate"\nmax = 0.004\n'
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_signatures_return_the_rates_and_functions_what_they_returned(saved, tmp
     assert set(returned) == {"loss", "adampatch_rate", "adampatch_rate/kernel", "adampatch_rate/bias"}
     kernel, bias = (returned[f"adampatch_rate/{name}"].numpy() for name in ("kernel", "bias"))
     assert kernel.shape == (8, 2) and bias.shape == (2,)
-    assert kernel.max() == np.float32(0.3) < bias.max()
+    assert kernel.max() == np.float32(0.004) < bias.max()
     both = np.sort(returned["adampatch_rate"].numpy())
     assert np.array_equal(both, np.sort(np.concatenate([kernel.ravel(), bias.ravel()])))
     assert set(model.train(tf.zeros([1, 8]), tf.zeros([1, 2]))) == {"loss"}

@@ -14,7 +14,7 @@ if hasattr(tf, "disable_v2_behavior"):
 STEPS = 20
 
 
-def build(resource):
+def build(resource, optimizer=None):
     tf.set_random_seed(3)
     x = tf.placeholder(tf.float32, [None, 4], name="x")
     normal = tf.random_normal_initializer(seed=1)
@@ -24,7 +24,17 @@ def build(resource):
         table = tf.get_variable("table", [10, 3], initializer=normal)
     rows = tf.nn.embedding_lookup(table, tf.constant([1, 2, 2, 7]))
     loss = tf.reduce_sum(tf.tanh((tf.matmul(x, kernel) + bias) * rows) ** 2)
-    tf.add_to_collection("train_op", tf.train.AdamOptimizer(0.01).minimize(loss))
+    if optimizer is None:
+        train = tf.train.AdamOptimizer(0.01).minimize(loss)
+    else:
+        import tensorflow_addons
+
+        variables = [kernel, bias, table]
+        gradients = tf.gradients(loss, variables)
+        train = getattr(tensorflow_addons.optimizers, optimizer)(0.01).apply_gradients(
+            zip(gradients, variables)
+        )
+    tf.add_to_collection("train_op", train)
 
 
 def write(resource):
@@ -67,12 +77,12 @@ def resume(names):
     return {name: compared(results[0], found) for name, found in zip(names, results)}
 
 
-def live(resource):
+def live(resource, optimizer=None):
     import adampatch
 
     def run(patched, high=None):
         with tf.Graph().as_default():
-            build(resource)
+            build(resource, optimizer)
             if patched:
                 rule = {"id": "c", "match": ["**"], "exclude": [], "optimizer": "*", "quantity": "rate"}
                 rules = {"version": 1, "rules": [dict(rule, min=None, max=high)]} if high else None
@@ -95,5 +105,5 @@ if __name__ == "__main__":
     elif word == "resume":
         said = resume(given)
     else:
-        said = live(given[0] == "resource")
+        said = live(given[0] == "resource", *given[1:])
     print(json.dumps(said))
