@@ -37,8 +37,7 @@ def main():
     keras.utils.set_random_seed(args.seed)
     words = keras.layers.Embedding(WORDS, WIDTH, name="words")
     model = keras.Sequential([keras.Input((), dtype="int32"), words, keras.layers.Dense(1, name="score")])
-    optimizer = adampatch.patched(keras.optimizers.Adam)(0.01)
-    optimizer = adampatch.patched(optimizer, emit="tensor", every=1)
+    optimizer = adampatch.patched(keras.optimizers.Adam, emit="tensor", every=1)(0.01)
     optimizer.build(model.trainable_variables)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
 

@@ -162,7 +162,7 @@ def test_who_wins(tmp_path):
     path.write_text(json.dumps({"version": 1, "rules": [rule(id="file", max=0.25)]}))
     replaced = resolve(table, {}, {"ADAMPATCH_RULES": str(path)})
     assert [r.id for r in replaced.rules] == ["file"] and replaced.emit == "stats"
-    assert [r["id"] for r in resolve(table, {"rules": str(path)}, {}).rules] == ["file"]
+    assert [r.id for r in resolve(table, {"rules": str(path)}, {}).rules] == ["file"]
 
 
 @pytest.mark.parametrize(
