@@ -196,11 +196,11 @@ def _take(sample, store):
         _take_rules(sample, store, active)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
     counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
-    store.counts.assign(tf.stack(counts))
+    worlds.put(store.counts, tf.stack(counts))
     picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
-    store.sample.assign(tf.stack(picked))
+    worlds.put(store.sample, tf.stack(picked))
     if store.full is not None:
-        store.full.assign(tf.cast(effective, store.full.dtype))
+        worlds.put(store.full, tf.cast(effective, store.full.dtype))
 
 
 def _take_rules(sample, store, active):
@@ -229,8 +229,8 @@ def _take_rules(sample, store, active):
         none = tf.constant(np.nan, tf.float64)
         rows.append([none if hit.low is None else hit.low, none if hit.high is None else hit.high])
         rows[-1] += [tf.cast(n, tf.float64) for n in counts[-1][1:]] + [tf.cast(relative, tf.float64)]
-    store.rules.assign(tf.stack([tf.stack(row) for row in rows]))
-    store.totals.assign_add(tf.stack([tf.stack(row) for row in counts]))
+    worlds.put(store.rules, tf.stack([tf.stack(row) for row in rows]))
+    worlds.add(store.totals, tf.stack([tf.stack(row) for row in counts]))
 
 
 def _finite(value):
@@ -256,8 +256,8 @@ def _take_all(optimizer, record, samples, updates, counted):
                 alpha = moments.as_float64(value)
                 break
     lr = moments.learning_rate(optimizer, counted)
-    record.scalars[0].assign(tf.stack([tf.constant(np.nan, tf.float64) if lr is None else lr, alpha]))
-    record.scalars[1].assign(_step_number(optimizer, updates, counted))
+    worlds.put(record.scalars[0], tf.stack([tf.constant(np.nan, tf.float64) if lr is None else lr, alpha]))
+    worlds.put(record.scalars[1], _step_number(optimizer, updates, counted))
 
 
 @worlds.do_not_convert
@@ -292,7 +292,7 @@ def _flush_eager(optimizer, record, samples):
         for identity, sample in samples.items():
             _store(optimizer, record, identity, sample)
         _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
-    record.updates.assign_add(1)
+    worlds.add(record.updates, 1)
 
 
 def _counted(optimizer):
@@ -320,7 +320,7 @@ def _take_if_due(optimizer, record, samples, updates, counted):
         # Always true for every == 1, which XLA does not know: a branch keeps our readers apart.
         due = tf.less_equal(tf.math.floormod(updates.read_value(), max(every, 2)), int(every == 1))
         tf.cond(due, take, lambda: tf.constant(False))
-    updates.assign_add(1)
+    worlds.add(updates, 1)
 
 
 @worlds.do_not_convert

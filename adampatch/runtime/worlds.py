@@ -146,6 +146,16 @@ def hidden_variable(initial_value, dtype, name):
         )
 
 
+def put(variable, value):
+    """Assigns a hidden variable; by the operation itself, as no method of variables is to see ours."""
+    tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
+
+
+def add(variable, value):
+    """Adds to a hidden variable, see `put`."""
+    tf.raw_ops.AssignAddVariableOp(resource=variable.handle, value=tf.cast(value, variable.dtype))
+
+
 def dtype_of(value):
     """tf.DType, never a reference type, of a tensor, a tf.Variable or a Keras variable."""
     return tf.as_dtype(value.dtype).base_dtype

@@ -1,83 +1,116 @@
-"""``make matrix``: the behavioural suite on each generation, one environment each.
+"""``make matrix``: every feature on every TensorFlow generation, and the table of it.
 
-An interpreter that is not found is reported as missing, never as passed. Exit 1 if
-anything failed, or was missing with ``--require``.
+A generation whose interpreter is not found is reported as missing, never as passed. Exit 1 if anything
+failed, or if with ``--require`` one of tier 1 was missing; 2 for bad usage.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from environments import ENVIRONMENTS, ROOT, Missing, made
+from features import FEATURES, cell, not_offered
 from generations import GENERATIONS, Generation
 
-ROOT = Path(__file__).resolve().parents[2]
-ENVIRONMENTS = ROOT / ".envs"
+_BEGIN, _END = "<!-- matrix -->", "<!-- end of matrix -->"
 
 
-def python_for(generation: Generation) -> str | None:
-    """An interpreter that starts and is of a version that the generation runs on."""
-    for version in generation.pythons:
-        pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-        for candidate in [shutil.which(f"python{version}"), *map(str, pyenv)]:
-            check = f"import sys, venv; sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
-            if candidate and subprocess.run([candidate, "-c", check], capture_output=True).returncode == 0:
-                return candidate
-    return None
-
-
-def environment(generation: Generation, python: str) -> Path:
-    """Its Python, with TensorFlow, adampatch and pytest installed; made once and kept."""
-    folder = ENVIRONMENTS / generation.environment
-    done = folder / ".complete"
-    wanted = "\n".join(generation.requirements)
-    executable = folder / "bin" / "python"
-    if not done.exists() or done.read_text() != wanted:
-        subprocess.run([python, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *generation.requirements, "pytest>=8", "pytest-xdist>=3"], check=True)
-        subprocess.run([*pip, "--editable", str(ROOT)], check=True)
-        done.write_text(wanted)
-    return executable
-
-
-def run(generation: Generation) -> str:
-    """One row's outcome in words: what pytest counted, or why there is nothing to count."""
-    python = python_for(generation)
-    if python is None:
-        return f"missing: no Python {' or '.join(generation.pythons)}"
+def run(generation: Generation) -> dict[str, str] | str:
+    """{feature: cell} of one generation, or why there is none."""
     try:
-        executable = environment(generation, python)
+        made(generation)
+    except Missing as error:
+        return f"missing: {error}"
     except subprocess.CalledProcessError as error:
         return f"FAILED: {' '.join(error.cmd[:5])} ... ended with {error.returncode}"
-    words = [str(executable), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *generation.tests]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-    last = re.findall(r"\d+ [a-z]+(?:, \d+ [a-z]+)* in [\d.]+s", done.stdout)
-    if done.returncode != 0:
-        print(done.stdout[-6000:], done.stderr[-2000:], file=sys.stderr)
-    return ("" if done.returncode == 0 else "FAILED: ") + (last[-1] if last else f"exit {done.returncode}")
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = Path(folder) / "outcomes.json"
+        words = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "matrix"]
+        words += ["--row", generation.name, "--outcomes", str(outcomes), "tests/matrix"]
+        done = subprocess.run(
+            words,
+            cwd=ROOT,
+            env={**os.environ, "ADAMPATCH_ENVS": str(ENVIRONMENTS)},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            print(done.stdout[-8000:], done.stderr[-2000:], file=sys.stderr)
+        if not outcomes.exists():
+            return f"FAILED: pytest ended with {done.returncode}"
+        found = json.loads(outcomes.read_text())
+    print(re.sub(r"=+", "", done.stdout.strip().rpartition("\n")[2]), file=sys.stderr, flush=True)
+    return {
+        feature: "not offered" if not_offered(generation, feature) else cell(found.get(feature, {}))
+        for feature in FEATURES
+    }
+
+
+def table(rows: dict[str, dict[str, str] | str]) -> str:
+    """The outcomes as Markdown."""
+    lines = ["| | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 1) + "|"]
+    for name, outcome in rows.items():
+        cells = [outcome] + [""] * (len(FEATURES) - 1) if isinstance(outcome, str) else outcome.values()
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write(path: Path, text: str) -> None:
+    """Puts the table between its marks in a document."""
+    found = path.read_text(encoding="utf-8")
+    before, _, rest = found.partition(_BEGIN)
+    _, mark, after = rest.partition(_END)
+    if not mark:
+        raise SystemExit(f"error: {path} has no lines {_BEGIN} and {_END}")
+    path.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}", encoding="utf-8")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--require", action="store_true", help="a missing interpreter is a failure")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--require", action="store_true", help="a generation of tier 1 has to be there")
+    parser.add_argument("--tier", type=int, choices=(1, 2), default=2, help="1: only tier 1")
+    parser.add_argument("--only", help="only this generation, by name")
+    parser.add_argument("--minutes", type=float, help="begin none of tier 2 later than this")
+    parser.add_argument("--write", type=Path, help="a Markdown file to put the table into, between its marks")
     options = parser.parse_args()
-    rows = []
-    for generation in GENERATIONS:
+    chosen = [g for g in GENERATIONS if g.tier <= options.tier and options.only in (None, g.name)]
+    if not chosen:
+        parser.error(f"no such generation: {options.only}; there are {[g.name for g in GENERATIONS]}")
+    begun = time.monotonic()
+    rows: dict[str, dict[str, str] | str] = {}
+    for generation in chosen:
+        passed = (time.monotonic() - begun) / 60
+        if generation.tier > 1 and options.minutes is not None and passed > options.minutes:
+            rows[generation.name] = f"not begun after {passed:.0f} minutes"
+            continue
         print(f"{generation.name} ...", file=sys.stderr, flush=True)
-        rows.append((generation.name, run(generation)))
-    print("| generation | outcome |\n|---|---|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
-    failed = any(outcome.startswith("FAILED") for _, outcome in rows)
-    missing = any(outcome.startswith("missing") for _, outcome in rows)
-    return 1 if failed or (missing and options.require) else 0
+        rows[generation.name] = run(generation)
+    print(table(rows))
+    if options.write:
+        write(options.write, table(rows))
+    failed = any("FAILED" in str(outcome) for outcome in rows.values())
+    first = [g.name for g in chosen if g.tier == 1]
+    absent = any(str(rows[name]).startswith("missing") for name in first)
+    silent = [  # a feature that is offered and of which nothing was asked is a hole of the matrix
+        f"{name}: {feature}"
+        for name, outcome in rows.items()
+        if not isinstance(outcome, str)
+        for feature, found in outcome.items()
+        if found == "-"
+    ]
+    if silent:
+        print("error: nothing was asked of " + ", ".join(silent), file=sys.stderr)
+    return 1 if failed or silent or (absent and options.require) else 0
 
 
 if __name__ == "__main__":

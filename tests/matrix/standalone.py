@@ -1,8 +1,8 @@
 """Projects of target programs (`target/`), stock and patched by `apply --standalone`, run by the interpreters
 of the TensorFlow generations. Here is how; what must hold is in `test_standalone_*.py`.
 
-ADAMPATCH_ENVS names the folder of the environments (default: those that `make generations` makes); one
-that is missing is skipped as missing, or fails with ADAMPATCH_ENVS_REQUIRED=1.
+ADAMPATCH_ENVS names the folder of the environments (default: those that `make matrix` makes); one that is
+missing is skipped as missing, or fails with ADAMPATCH_ENVS_REQUIRED=1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,41 +20,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from environments import ROOT, interpreter
+from generations import GENERATIONS, HERE, Generation
 
-ROOT = Path(__file__).resolve().parents[2]
 TARGET = Path(__file__).parent / "target"
-ENVIRONMENTS = Path(os.environ.get("ADAMPATCH_ENVS") or ROOT / ".corpus-envs")
-
-_V1 = "eager,function,reference,resource,branch"
-_V2 = "eager,function,resource"
-_KERAS2 = "eager,function"
 
 
-@dataclass(frozen=True)
-class Row:
-    """One generation: its environment ("" for the one that runs the tests), the optimizers it has and
-    the modes of each, and the Keras that strings and models are of."""
-
-    name: str
-    optimizers: Mapping[str, str]
-    keras: tuple[str, ...]
-    environment: str = ""
-    steps: int = 50
-
-    @property
-    def asked(self) -> list[str]:
-        return [f"optimizers_{name}:{modes}" for name, modes in self.optimizers.items()]
-
-    def interpreter(self) -> str:
-        """Skips, or fails, where there is none."""
-        if not self.environment:
-            if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("tf_keras") is None:
-                missing("TensorFlow with tf_keras is not installed beside pytest")
-            return sys.executable
-        found = ENVIRONMENTS / self.environment / "bin" / "python"
-        if not found.exists():
-            missing(f"{self.name}: no {found}; ADAMPATCH_ENVS names the folder of the environments")
-        return str(found)
+def executable(row: Generation) -> str:
+    """The interpreter of a row; skips, or fails, where there is none."""
+    if not row.environment:
+        if importlib.util.find_spec("tensorflow") is None or importlib.util.find_spec("tf_keras") is None:
+            missing("TensorFlow with tf_keras is not installed beside pytest")
+        return sys.executable
+    found = interpreter(row)
+    if not found.exists():
+        missing(f"{row.name}: no {found}; ADAMPATCH_ENVS names the folder of the environments")
+    return str(found)
 
 
 def missing(why: str) -> None:
@@ -64,48 +44,12 @@ def missing(why: str) -> None:
     pytest.skip(f"missing: {why}")
 
 
-ROWS = (
-    Row(
-        "TF 2.21 here",
-        {"v1": "resource", "keras3": "function", "tf_keras_legacy": "function"},
-        ("keras", "tf_keras"),
-        steps=20,
-    ),
-    Row(
-        "TF 2.21",
-        {"v1": _V1, "keras3": _KERAS2, "tf_keras": _KERAS2, "tf_keras_legacy": _V2},
-        ("keras", "tf_keras"),
-        "tf221",
-    ),
-    Row(
-        "TF 2.15",
-        {"v1": _V1, "legacy": _V2, "keras2": _KERAS2, "addons": _KERAS2},
-        ("tensorflow.keras",),
-        "tf215",
-    ),
-    Row(
-        "TF 2.10",
-        {"v1": _V1, "keras_v2": _V2, "legacy": "function", "experimental": _KERAS2},
-        ("tensorflow.keras",),
-        "tf210",
-    ),
-    Row("TF 2.1", {"v1": _V1, "keras_v2": _V2}, ("tensorflow.keras",), "tf21"),
-    Row(
-        "TF 1.15",
-        {"v1": "eager,reference,resource,branch", "contrib": "reference,resource", "keras_v2": _V2},
-        ("tensorflow.keras",),
-        "tf115",
-    ),
-)
-
-
 def rows(matrix: bool = False) -> list[Any]:
-    """The parameters of a test: the environments of the matrix, under its mark; and, unless ``matrix``,
+    """The parameters of a test: the generations of the matrix, under its mark; and, unless ``matrix``,
     the one that runs the tests."""
     return [
         pytest.param(row, id=row.name, marks=[pytest.mark.matrix] if row.environment else [])
-        for row in ROWS
-        if row.environment or not matrix
+        for row in ([] if matrix else [HERE]) + list(GENERATIONS)
     ]
 
 
@@ -118,12 +62,18 @@ class Project:
     environ: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def made(cls, folder: Path, python: str, *names: str) -> Project:
+    def of(cls, row: Generation, folder: Path) -> Project:
+        """A folder that is there, run by a row's interpreter."""
+        return cls(folder, executable(row), dict(row.environ))
+
+    @classmethod
+    def made(cls, row: Generation, folder: Path, *names: str) -> Project:
         """Of the target programs ``names``, and what they import."""
+        project = cls.of(row, folder)
         folder.mkdir(parents=True)
         for name in names:
             shutil.copy(TARGET / f"{name}.py", folder)
-        return cls(folder, python)
+        return project
 
     def apply(self, *options: str) -> Project:
         """Patches the project by the command line; returns it."""
@@ -164,7 +114,7 @@ class Project:
         assert done.returncode == 0, done.stderr[-4000:]
         return json.loads((self.folder / "answers.json").read_text())
 
-    def train(self, row: Row, out: str = "out", **environ: str) -> Trained:
+    def train(self, row: Generation, out: str = "out", **environ: str) -> Trained:
         done = self.run("train.py", out, str(row.steps), *row.asked, **environ)
         assert done.returncode == 0, done.stderr[-4000:]
         facts = json.loads((self.folder / f"{out}.json").read_text())

@@ -3,12 +3,14 @@ test_standalone_bits.py), in the updates before it is rectified and after; and i
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from generations import GENERATIONS, Generation
 from references import REFERENCES
-from standalone import Project, Row
+from standalone import Project
 from test_standalone_bits import (  # noqa: F401
     BOUNDS,
     Runs,
@@ -21,14 +23,18 @@ from test_standalone_bits import (  # noqa: F401
     test_what_is_shown_of_the_last_update_is_what_it_did,
 )
 
-pytestmark = [pytest.mark.tensorflow, pytest.mark.matrix]
+pytestmark = [pytest.mark.tensorflow, pytest.mark.matrix, pytest.mark.feature("standalone")]
 
-ROW = Row("RectifiedAdam", {"rectified": "eager,function"}, ("tensorflow.keras",), "tf215")
+ROWS = [
+    pytest.param(replace(row, optimizers={"rectified": "eager,function"}), id=row.name)
+    for row in GENERATIONS
+    if "addons" in row.optimizers
+]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    return Runs(ROW, tmp_path_factory.mktemp("rectified"))
+@pytest.fixture(scope="module", params=ROWS)
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    return Runs(request.param, tmp_path_factory.mktemp("rectified"))
 
 
 def test_a_ceiling_holds_in_both_phases(runs: Runs) -> None:
@@ -60,9 +66,10 @@ def correction(t: int) -> float:
     return float(np.sqrt((length - 4) * (length - 2) * most / ((most - 4) * (most - 2) * length)) / c1)
 
 
-def test_alpha_has_the_line_of_the_warm_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", ROWS)
+def test_alpha_has_the_line_of_the_warm_up(row: Generation, tmp_path: Path) -> None:
     """From 0 to the learning rate in 1000 updates, then to the least one in 9000."""
-    project = Project.made(tmp_path / "warming", ROW.interpreter(), "warming").apply("--standalone")
+    project = Project.made(row, tmp_path / "warming", "warming").apply("--standalone")
     answers = project.answers("warming.py", ADAMPATCH_EMIT="tensor")
     assert sorted(answers) == ["Ranger", "Ranger, rows", "alone", "alone, rows"]
     for kind, rows in answers.items():

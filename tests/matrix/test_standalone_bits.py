@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from environments import ROOT
+from generations import Generation
 from references import REFERENCES, trained
-from standalone import ROOT, Project, Row, Trained, rows, together
+from standalone import Project, Trained, rows, together
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.feature("standalone")]
 
 TABLE_ROWS = [0, 2, 2, 5]
 #: What the rules say: (low, high) by the beginning of a variable's name.
@@ -48,16 +50,15 @@ WAYWARD = {f"{name}-Nadam|function" for name in ("tf_keras", "keras2", "experime
 class Runs:
     """One generation's trainings: stock, patched, under rules that bind and under one that never does."""
 
-    def __init__(self, row: Row, folder: Path) -> None:
+    def __init__(self, row: Generation, folder: Path) -> None:
         self.row = row
-        python = row.interpreter()
         names = ["train", "training", *(f"optimizers_{name}" for name in row.optimizers)]
         (folder / "rules.toml").write_text(RULES)
         (folder / "idle.toml").write_text(IDLE_RULES)
-        self.stock_project = Project.made(folder / "stock", python, *names)
-        self.project = Project.made(folder / "patched", python, *names).apply("--standalone")
+        self.stock_project = Project.made(row, folder / "stock", *names)
+        self.project = Project.made(row, folder / "patched", *names).apply("--standalone")
         ruled, idle = (
-            Project.made(folder / name, python, *names).apply("--standalone", "--rules", str(rules))
+            Project.made(row, folder / name, *names).apply("--standalone", "--rules", str(rules))
             for name, rules in (("ruled", folder / "rules.toml"), ("idle", folder / "idle.toml"))
         )
         self.stock, self.patched, self.ruled, self.idle = together(
@@ -100,10 +101,9 @@ def test_a_rule_that_never_binds_changes_no_bit(runs: Runs) -> None:
     assert not differences(runs.stock, runs.idle)
 
 
+@pytest.mark.feature("apply")
 def test_normal_mode_gives_the_same_bits_and_rates(runs: Runs, tmp_path: Path) -> None:
-    if runs.row.environment:
-        pytest.skip("adampatch is not installed there")
-    project = Project(tmp_path / "normal", runs.row.interpreter())
+    project = Project.of(runs.row, tmp_path / "normal")
     shutil.copytree(runs.stock_project.folder, project.folder)
     project.apply()
     assert len(project.files()["_adampatch.py"]) < 2000
@@ -182,6 +182,7 @@ def test_a_bounded_rate_is_the_bound_itself_and_no_other_is(runs: Runs) -> None:
     assert seen > 1000
 
 
+@pytest.mark.feature("counters")
 def test_what_is_shown_of_the_last_update_is_what_it_did(runs: Runs) -> None:
     for key, fact in runs.ruled.facts.items():
         last = {name: rate[-1] for name, rate in runs.ruled.of(key, "rates").items()}

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from standalone import ROWS, TARGET, Project, Row, rows, together
+from generations import GENERATIONS, Generation
+from standalone import TARGET, Project, rows, together
 
 pytestmark = pytest.mark.tensorflow
 
@@ -25,7 +26,7 @@ RULES = {
 
 @pytest.fixture(params=rows())
 def row(request: pytest.FixtureRequest) -> Row:
-    found: Row = request.param
+    found: Generation = request.param
     return found
 
 
@@ -34,14 +35,13 @@ of_the_matrix = pytest.mark.parametrize("row", rows(matrix=True), indirect=True)
 
 
 @pytest.fixture
-def pair(row: Row, tmp_path: Path) -> Callable[..., tuple[Project, Project]]:
+def pair(row: Generation, tmp_path: Path) -> Callable[..., tuple[Project, Project]]:
     """Makes (stock, patched) projects of some target programs."""
 
     def make(*names: str, keras: str = "tensorflow.keras") -> tuple[Project, Project]:
-        python = row.interpreter()
         found = []
         for kind in ("stock", "patched"):
-            project = Project.made(tmp_path / f"{kind}-{keras}", python, *names)
+            project = Project.made(row, tmp_path / f"{kind}-{keras}", *names)
             for path in project.folder.glob("*.py"):
                 text = path.read_text()
                 if keras != "tensorflow.keras":
@@ -53,8 +53,9 @@ def pair(row: Row, tmp_path: Path) -> Callable[..., tuple[Project, Project]]:
     return make
 
 
+@pytest.mark.feature("checkpoint")
 @of_the_matrix
-def test_checkpoints_go_both_ways(row: Row, pair: Any, tmp_path: Path) -> None:
+def test_checkpoints_go_both_ways(row: Generation, pair: Any, tmp_path: Path) -> None:
     modules = [f"optimizers_{name}" for name in row.optimizers]
     stock, ours = pair("checkpoints", "training", *modules)
     by_stock, by_ours = tmp_path / "by_stock", tmp_path / "by_ours"
@@ -93,14 +94,14 @@ def went(project: Project, command: str, folder: Path) -> tuple[Any, str]:
     "row, keras",
     [
         pytest.param(row, keras, id=f"{row.name}-{keras}", marks=pytest.mark.matrix)
-        for row in ROWS
-        if row.environment
+        for row in GENERATIONS
         for keras in row.keras
     ],
     indirect=["row"],
 )
+@pytest.mark.feature("checkpoint")
 def test_every_way_to_name_an_optimizer_trains_as_stock_does(
-    keras: str, row: Row, pair: Any, tmp_path: Path
+    keras: str, row: Generation, pair: Any, tmp_path: Path
 ) -> None:
     stock, ours = pair("models", "checkpoints", "training", keras=keras)
     by_stock, by_ours = tmp_path / "by_stock", tmp_path / "by_ours"
@@ -123,7 +124,8 @@ def test_every_way_to_name_an_optimizer_trains_as_stock_does(
         assert onwards[way]["seen"]["step"] == 16
 
 
-def test_settings_from_outside(row: Row, pair: Any) -> None:
+@pytest.mark.feature("counters")
+def test_settings_from_outside(row: Generation, pair: Any) -> None:
     _, ours = pair("asking", "training")
     (ours.folder / "rules.json").write_text(json.dumps(RULES))
     (ours.folder / "rules.toml").write_text("version = 1\n")
@@ -147,12 +149,12 @@ def test_settings_from_outside(row: Row, pair: Any) -> None:
     assert told["warnings"] == []
 
 
-def test_a_package_and_a_script_share_what_they_know(row: Row, tmp_path: Path) -> None:
-    python = row.interpreter()
+@pytest.mark.feature("standalone")
+def test_a_package_and_a_script_share_what_they_know(row: Generation, tmp_path: Path) -> None:
     folders = tmp_path / "stock", tmp_path / "patched"
     for folder in folders:
         shutil.copytree(TARGET / "package_project", folder)
-    stock, ours = Project(folders[0], python), Project(folders[1], python).apply("--standalone")
+    stock, ours = Project.of(row, folders[0]), Project.of(row, folders[1]).apply("--standalone")
     assert {path for path in ours.files() if path.endswith("_adampatch.py")} == {
         "_adampatch.py",
         "model/_adampatch.py",
@@ -168,9 +170,10 @@ def test_a_package_and_a_script_share_what_they_know(row: Row, tmp_path: Path) -
         assert first == second and list(first) == ["w"]
 
 
-def test_revert_gives_the_project_back(row: Row, tmp_path: Path) -> None:
+@pytest.mark.feature("revert")
+def test_revert_gives_the_project_back(row: Generation, tmp_path: Path) -> None:
     names = ["training", "train", *(f"optimizers_{name}" for name in row.optimizers)]
-    project = Project.made(tmp_path / "project", row.interpreter(), *names)
+    project = Project.made(row, tmp_path / "project", *names)
     before = project.files()
     # A target's own edits are of use where its versions are not those of the table.
     project.apply("--standalone", *(["--python", project.python] if row.environment else []))
@@ -182,10 +185,12 @@ def test_revert_gives_the_project_back(row: Row, tmp_path: Path) -> None:
     assert project.files() == before
 
 
-@of_the_matrix
-def test_nothing_of_the_tool_is_installed_there(row: Row, tmp_path: Path) -> None:
+@pytest.mark.matrix
+@pytest.mark.feature("standalone")
+@pytest.mark.parametrize("row", [pytest.param(g, id=g.name) for g in GENERATIONS if not g.tool], indirect=True)
+def test_nothing_of_the_tool_is_installed_there(row: Generation, tmp_path: Path) -> None:
     tmp_path.joinpath("ask.py").write_text(
         "import importlib.util as u\n"
         "print([n for n in ('adampatch', 'libcst', 'beniget', 'pathspec') if u.find_spec(n)])\n"
     )
-    assert Project(tmp_path, row.interpreter()).run("ask.py").stdout.strip() == "[]"
+    assert Project.of(row, tmp_path).run("ask.py").stdout.strip() == "[]"

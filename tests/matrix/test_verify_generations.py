@@ -1,13 +1,17 @@
-"""`adampatch verify --python EXE` in each TensorFlow generation, where nothing of adampatch is installed."""
+"""`adampatch verify --python EXE` in each TensorFlow generation; the worker asks nothing of adampatch there."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
-from standalone import ENVIRONMENTS, missing
+from environments import ROOT
+from standalone import executable, rows
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.matrix]
+#: Of every kind of rule there is.
+KINDS = ROOT / "tests" / "fixtures" / "rules" / "kinds.toml"
 
 #: optimizers that each of them has, verified against a reference
 EXPECTED = {
@@ -41,29 +45,46 @@ NAMED = {
 GRAPHS_ALONE = {"tensorflow.contrib.opt.AdaMaxOptimizer"}
 
 
-@pytest.mark.parametrize("name", EXPECTED)
-def test_every_optimizer_is_green_or_named(name):
-    python = ENVIRONMENTS / name / "bin" / "python"
-    if not python.exists():
-        missing(f"{name}: no {python}; ADAMPATCH_ENVS names the folder of the environments")
-    words = ["-m", "adampatch", "verify", "--quick", "--python", str(python), "--format", "json"]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True)
+def verified(row, *words):
+    """(document, what was said) of `verify --quick` in a generation; it has to be green."""
+    words = ["verify", "--quick", "--python", executable(row), "--format", "json", *words]
+    done = subprocess.run(
+        [sys.executable, "-m", "adampatch", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **row.environ},
+    )
     document = json.loads(done.stdout)
     green = ("PASS_BITWISE", "PASS_BOUND")
     failed = [
-        row
-        for row in document["cases"]
-        if row["verdict"] not in green
-        and not (row["verdict"] == "NOT_RUN" and row["optimizer"] in GRAPHS_ALONE)
+        case
+        for case in document["cases"]
+        if case["verdict"] not in green
+        and not (case["verdict"] == "NOT_RUN" and case["optimizer"] in GRAPHS_ALONE)
     ]
     assert done.returncode == 0 and not failed, (failed, done.stderr)
-    said = {item["what"]: item["reason"] for item in document["not_verified"]}
+    return document, {item["what"]: item["reason"] for item in document["not_verified"]}
+
+
+@pytest.mark.feature("verify")
+@pytest.mark.parametrize("row", rows(matrix=True))
+def test_every_optimizer_is_green_or_named(row):
+    document, said = verified(row)
+    name = row.environment.partition("-")[0]
     for path in EXPECTED[name]:
-        errors = [row["max_error_over_bound"] for row in document["cases"] if row["optimizer"] == path]
+        errors = [case["max_error_over_bound"] for case in document["cases"] if case["optimizer"] == path]
         assert errors and 0.5 < max(errors) <= 1, path
         assert f"the formula of {path}" not in said
     assert all(said.get(path) for path in NAMED[name])
-    listed = {row["mode"] for row in document["cases"] if row["optimizer"] == UPDATES[name]}
+    listed = {case["mode"] for case in document["cases"] if case["optimizer"] == UPDATES[name]}
     assert listed == {"graph"} and said[f"the formula of {UPDATES[name]}"]
     roots = document["environment"]["accuracy"]["CPU:0 float32"]["sqrt"]
     assert (roots > 1) is (name in ("tf115", "tf21"))
+
+
+@pytest.mark.feature("rules")
+@pytest.mark.parametrize("row", rows(matrix=True))
+def test_every_kind_of_rule_is_obeyed_by_every_optimizer(row):
+    document, _ = verified(row, "--rules", KINDS)
+    ruled = {case["id"].rpartition(":")[2] for case in document["cases"]}
+    assert len(ruled) >= 13
