@@ -1,73 +1,14 @@
 """Patches with one thing wrong, as data: what is replaced, by what, and what the verifier should blame.
 
 The published mistakes of Adam ports and of those who add a clamp to one, then what only a patch can
-get wrong: slots not written, reads that race with writes, samples of another step.
+get wrong: slots not written, reads that race with writes, samples of another step. Those of rules
+beyond fixed bounds of the rate are in `planted_rules`.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
-import planting
-
-Pairs = tuple[tuple[str, str], ...]
-
-#: the cases that judge a mutant of each optimizer, by the ends of their ids; all are of the default plan
-CORE: dict[str, tuple[str, ...]] = {
-    "keras3": (
-        "float32/eager", "float32/eager/clamped", "float64/eager", "float32/eager/sparse",
-        "float32/eager/sparse/clamped", "float32/function", "float32/function/clamped",
-    ),
-    "keras3-decay": ("float32/eager", "float32/eager/clamped", "float64/eager"),
-    "v2": (
-        "float32/eager", "float32/eager/clamped", "float32/eager/sparse", "float32/eager/sparse/clamped",
-        "float32/function", "float32/function/clamped",
-    ),
-    "v1": (
-        "float32/graph", "float32/graph/clamped", "float32/graph-ref", "float32/graph-ref/clamped",
-        "float32/graph/sparse", "float32/graph/sparse/clamped", "float32/graph-ref/sparse",
-        "float32/graph-ref/sparse/clamped",
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One wrong thing. ``pairs``: (old, new) texts in ``where``, a module of the run time or a
-    method of the patched class; or ``body``, methods of a class derived from the patched one.
-
-    ``blamed``: the quantity that a right diagnosis names. ``rule``: whether only a rule shows it.
-    ``racy``: whether it is wrong only if two operations come in the wrong order.
-    """
-
-    name: str
-    blamed: str
-    pairs: Pairs = ()
-    where: str = "update_step"
-    body: str = ""
-    optimizer: str = "keras3"
-    variant: str = ""
-    rule: bool = False
-    racy: bool = False
-    listed: bool = True
-
-    def planted(self) -> contextlib.AbstractContextManager[Any]:
-        """A `with` that plants it, for what is patched inside."""
-        if self.body:
-            return planting._fresh()
-        if self.where in ("stepping", "kernels", "sampling"):
-            text = planting.replaced(planting.source(self.where), self.pairs, self.where)
-            return planting.in_module(self.where, text)
-        return planting.in_method(self.where, self.pairs)
-
-    @property
-    def alter(self) -> Callable[[type], type]:
-        """What is done to the patched class."""
-        return planting.subclassed(self.body) if self.body else lambda cls: cls
-
+import planted_rules
+from mutant import Mutant, Pairs
 
 _UPDATE = "ops.multiply(m, alpha), ops.add(ops.sqrt(v), self.epsilon)"
 _RATE = "ops.divide(alpha, ops.add(ops.sqrt(v), self.epsilon))"
@@ -75,13 +16,14 @@ _ALPHA = "alpha = lr * ops.sqrt(1 - beta_2_power) / (1 - beta_1_power)"
 _LR = "lr = ops.cast(learning_rate, variable.dtype)"
 _FIRST = "ops.multiply(ops.subtract(gradient, m), 1 - self.beta_1)"
 _ROOT = "ops.add(ops.sqrt(v), self.epsilon)"
-_BOUND = "bounded = bound(raw, site.limits)"
-_PART = "part = bounded[0] * tf.convert_to_tensor(reads.of(direction), values.dtype)"
-_LOW = "effective = worlds.where(clamped, low, effective)"
+_BOUND = "self.rate, mask = clip(before, *_cast((low, high), self.dtype))"
+_PRODUCT = "self._with_decay(self.rate * self.direction)"
+_LOW = "out = worlds.where(mask, low, out)"
+_CLIP = "    out, mask = value, None\n"
 _READ = "stock = kernel.read(x, new, kernel.alpha(x))"
 _STATES = "{name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}"
 _WRITES = "writes = [kernels.write_state(getattr(x, name), new[name], x, resource) for name in kernel.states]"
-_DEF = "\ndef bound(rate, limits):"
+_DEF = "\nclass _Bounding(object):"
 
 
 def _denominator(new: str) -> Pairs:
@@ -191,35 +133,58 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         optimizer="keras3-decay",
     ),
     # -- the clamp
-    Mutant("clamp: lr off by 1e-4 with it", "w", ((_PART, _PART + " * 1.0001"),), "stepping", rule=True),
-    Mutant("clamp: low only", "rate", (("if high is not None:", "if False:"),), "stepping", rule=True),
-    Mutant("clamp: high only", "rate", (("if low is not None:", "if False:"),), "stepping", rule=True),
+    Mutant(
+        "clamp: lr off by 1e-4 with it",
+        "w",
+        ((_PRODUCT, _PRODUCT[:-1] + " * 1.0001)"),),
+        "bounding",
+        rule=True,
+    ),
+    Mutant(
+        "clamp: low only",
+        "rate",
+        ((_BOUND, _BOUND.replace("(low, high)", "(low, None)")),),
+        "bounding",
+        rule=True,
+    ),
+    Mutant(
+        "clamp: high only",
+        "rate",
+        ((_BOUND, _BOUND.replace("(low, high)", "(None, high)")),),
+        "bounding",
+        rule=True,
+    ),
     Mutant(
         "clamp: off by 1e-6",
         "rate",
-        (("tf.constant(low, rate.dtype)", "tf.constant(low * (1 + 1e-6), rate.dtype)"),),
-        "stepping",
+        ((_CLIP, _CLIP + "    low = None if low is None else low * (1 + 1e-6)\n"),),
+        "bounding",
         rule=True,
     ),
     Mutant(
         "clamp: one step late",
         "rate",
         (
-            (_BOUND, "bounded = bound(_late(site, raw), site.limits)"),
+            (_BOUND, _BOUND.replace("clip(before,", "clip(_late(self.site, before),")),
             (
                 _DEF,
                 "\n_KEPT = {}\n\n\ndef _late(site, raw):\n    before = _KEPT.get(site.path, raw)\n"
                 "    _KEPT[site.path] = raw\n    return before\n\n" + _DEF,
             ),
         ),
-        "stepping",
+        "bounding",
         rule=True,
     ),
     Mutant(
         "clamp: on the update, not the rate",
         "w",
-        ((_PART, "part = tf.clip_by_value(values, *(tf.constant(x, values.dtype) for x in site.limits))"),),
-        "stepping",
+        (
+            (
+                _PRODUCT,
+                'tf.clip_by_value(self.update, *_cast(_tightest(self._rules("rate")), self.dtype))',
+            ),
+        ),
+        "bounding",
         rule=True,
     ),
     Mutant(
@@ -235,36 +200,45 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         "clamp: previous decision",
         "w",
         (
-            (_BOUND, "bounded = _decided(site, bound(raw, site.limits))"),
+            (_BOUND, _BOUND + "\n        mask = _decided(self.site, mask)"),
             (
                 _DEF,
-                "\n_KEPT = {}\n\n\ndef _decided(site, bounded):\n"
-                "    before = _KEPT.get(site.path, bounded[1])\n"
-                "    _KEPT[site.path] = bounded[1]\n    return bounded[0], before\n\n" + _DEF,
+                "\n_KEPT = {}\n\n\ndef _decided(site, mask):\n    before = _KEPT.get(site.path, mask)\n"
+                "    _KEPT[site.path] = mask\n    return before\n\n" + _DEF,
             ),
         ),
-        "stepping",
+        "bounding",
         rule=True,
     ),
     Mutant(
         "clamp: on every element",
         "w",
-        (("values = worlds.where(bounded[1], part, values)", "values = part"),),
-        "stepping",
+        (
+            (
+                f"worlds.where(\n                self.clamped, {_PRODUCT}, self.update\n            )",
+                _PRODUCT,
+            ),
+        ),
+        "bounding",
         rule=True,
     ),
     Mutant(
         "clamp: NaN made finite",
         "rate",
-        ((_LOW, "effective = worlds.where(rate >= low, effective, low)"),),
-        "stepping",
+        ((_LOW, "out = worlds.where(value >= low, out, low)"),),
+        "bounding",
         rule=True,
     ),
     Mutant(
         "clamp: bounds through float16",
         "rate",
-        (("tf.constant(low, rate.dtype)", "tf.cast(tf.constant(low, tf.float16), rate.dtype)"),),
-        "stepping",
+        (
+            (
+                _CLIP,
+                _CLIP + "    low = None if low is None else tf.cast(tf.cast(low, tf.float16), low.dtype)\n",
+            ),
+        ),
+        "bounding",
         rule=True,
     ),
     # -- the kernels taken apart, which a rule runs in place of the fused ones
@@ -311,8 +285,8 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         "v",
         (
             (
-                "x, resource) for name in kernel.states]\n        if not",
-                "x, resource) for name in kernel.states[:1]]\n        if not",
+                "x, resource) for name in kernel.states]\n        writes += outcome",
+                "x, resource) for name in kernel.states[:1]]\n        writes += outcome",
             ),
         ),
         "stepping",
@@ -339,7 +313,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         "rate",
         (
             (_READ, f"{_WRITES}\n        again = {_STATES}\n        {_READ.replace('new', 'again')}"),
-            (f"        {_WRITES}\n        if not", "        if not"),
+            (f"        {_WRITES}\n        writes += outcome", "        writes += outcome"),
         ),
         "stepping",
         optimizer="v1",
@@ -380,4 +354,5 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         racy=True,
         listed=False,
     ),
+    *planted_rules.MUTANTS,
 )

@@ -39,12 +39,12 @@ class Trials:
     """The trials of each optimizer, stock run once."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, str], list[trials.Trial]] = {}
+        self._found: dict[tuple[str, str, tuple[str, ...]], list[trials.Trial]] = {}
 
-    def of(self, optimizer: str, variant: str) -> list[trials.Trial]:
-        key = (optimizer, variant)
+    def of(self, optimizer: str, variant: str, ends: tuple[str, ...]) -> list[trials.Trial]:
+        key = (optimizer, variant, ends)
         if key not in self._found:
-            cases = trials.cases_of(optimizer, planted.CORE[optimizer], variant)
+            cases = trials.cases_of(optimizer, ends, variant)
             self._found[key] = trials.trials_of(cases)
         return self._found[key]
 
@@ -54,7 +54,7 @@ def row_of(mutant: planted.Mutant, known: Trials, alarms: set[tuple[str, str]]) 
     correct patch; what it says there kills nothing."""
     row = Row(mutant.name, mutant.optimizer, mutant.listed, peers=dict.fromkeys(peers.PEERS, False))
     seen = killed = 0
-    for trial in known.of(mutant.optimizer, mutant.variant):
+    for trial in known.of(mutant.optimizer, mutant.variant, mutant.cases):
         with mutant.planted():
             for outcome in trials.run(trial, mutant.alter):
                 seen += 1
@@ -79,8 +79,9 @@ def _blame(row: Row, mutant: planted.Mutant, outcome: trials.Outcome) -> None:
 
 def correct(known: Trials) -> Iterator[tuple[str, str, dict[str, bool]]]:
     """(case, verdict, {peer: whether it rejects}) of each case of the core with nothing planted."""
-    for optimizer, variant in sorted({(mutant.optimizer, mutant.variant) for mutant in planted.MUTANTS}):
-        for trial in known.of(optimizer, variant):
+    kinds = {(mutant.optimizer, mutant.variant, mutant.cases) for mutant in planted.MUTANTS}
+    for optimizer, variant, ends in sorted(kinds):
+        for trial in known.of(optimizer, variant, ends):
             with planting._fresh():
                 for outcome in trials.run(trial):
                     rejects = {name: not accepts for name, accepts in peers.accepted(outcome).items()}

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from adampatch.ruleset import Rules
 from adampatch.verify import session
 from adampatch.verify.ball import EXACT, Accuracy
-from adampatch.verify.cases import Case, Optimizer, numbers
+from adampatch.verify.cases import Case, Optimizer, Rule, numbers
 from adampatch.verify.judge import ERROR, Verdict
 from adampatch.verify.plan import planned
 from adampatch.verify.worker import __main__ as worker
@@ -70,12 +71,21 @@ class Outcome:
         return self.verdict.verdict in ("FAIL", "ERROR")
 
 
+#: a rule of every kind; in an id, its name follows that of a case that is clamped
+_RULES = Path(__file__).parents[1] / "fixtures" / "rules" / "every-kind.toml"
+
+
+def rules() -> tuple[Rule, ...]:
+    return tuple(Rule.of(form) for form in Rules.load(_RULES).normal_form()["rules"])
+
+
 def cases_of(short: str, ends: Iterable[str], variant: str = "", seed: int = 0) -> list[Case]:
     """The default cases of an optimizer whose ids end so, in the plan's order."""
     optimizer = OPTIMIZERS[short]
     head = optimizer.path + (f"[{variant}]" if variant else "") + "/"
     wanted = {head + end for end in ends}
-    found = [case for case in planned([optimizer], seed=seed) if case.id in wanted]
+    given = rules() if any(":" in end for end in wanted) else ()
+    found = [case for case in planned([optimizer], seed=seed, rules=given) if case.id in wanted]
     missing = wanted - {case.id for case in found}
     if missing:
         raise KeyError(f"no default case {sorted(missing)}")
