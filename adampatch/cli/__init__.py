@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "run",
     "report": "report",
     "graph": "graph",
+    "inspect": "inspect",
     "rules": "rules",
     "verify": "verify",
     "explain": "explain",

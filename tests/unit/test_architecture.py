@@ -25,7 +25,19 @@ ARROWS = {
     "graph": {"algebra", "runtime", "errors"},
     "project": {"rewrite", "analysis", "runtime", "errors", ""},
     "verify": {"project", "ruleset", "errors", ""},
-    "cli": {"project", "ruleset", "verify", "graph", "codes", "importing", "report", "errors", ""},
+    "cli": {
+        "project",
+        "ruleset",
+        "verify",
+        "graph",
+        "codes",
+        "importing",
+        "report",
+        "checkpoint",
+        "errors",
+        "",
+    },
+    "checkpoint": {"project", "ruleset", "runtime", "errors"},
     "report": {"errors"},
     "importing": {"runtime"},
     "runtime": set(),
@@ -41,13 +53,14 @@ LAZY = {
 TARGET_SIDE = [
     *sorted((PACKAGE / "runtime").glob("**/*.py")),
     *sorted((PACKAGE / "importing").glob("**/*.py")),
+    PACKAGE / "checkpoint" / "worker.py",
     *sorted((PACKAGE / "verify" / "worker").glob("**/*.py")),
     *sorted((PACKAGE / "graph").glob("*.py")),
     *sorted((PACKAGE / "algebra").glob("*.py")),
     PACKAGE / "errors.py",
     *(PACKAGE / n for n in ("__init__.py", "keras.py", "v1.py", "optimizers.py")),
 ]
-TARGET_ROOTS = {"adampatch", "numpy", "tensorflow", "keras", "tf_keras"}
+TARGET_ROOTS = {"adampatch", "h5py", "numpy", "tensorflow", "keras", "tf_keras"}
 #: modules of the standard library that Python 3.7 does not have
 NEWER = {"graphlib", "tomllib", "zoneinfo"}
 
