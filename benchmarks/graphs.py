@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from adampatch.graph import attributes
-from adampatch.graph.bounding import Rules
 from adampatch.graph.documents import GRAPHDEF, Document
 from adampatch.graph.nodes import Node
+from adampatch.graph.rules import Rules
 from adampatch.graph.session import patched
 from adampatch.graph.wire import message
 

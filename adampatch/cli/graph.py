@@ -110,7 +110,7 @@ def apply(
 
 
 def _rules(name: str) -> Any:
-    from adampatch.graph.bounding import Rules as GraphRules
+    from adampatch.graph.rules import Rules as GraphRules
     from adampatch.ruleset import Rules
 
     return GraphRules(Rules.load(name).normal_form(), name)
@@ -146,9 +146,9 @@ def _next(result: dict[str, Any], out: str) -> None:
     if not result["summary"]["patched"]:
         click.echo("Nothing was patched.")
         return
-    bounded = sum(site["min"] is not None or site["max"] is not None for site in result["sites"])
+    bounded = sum(bool(site["rules"]) for site in result["sites"])
     click.echo(
-        f"Patched {plural(result['summary']['patched'], 'update')}, {bounded} of them bounded; "
+        f"Patched {plural(result['summary']['patched'], 'update')}, {bounded} of them under rules; "
         f"{out} is written."
     )
     fetched = next((site["tensors"]["rate"] for site in result["sites"] if site["tensors"]), None)

@@ -1,4 +1,4 @@
-"""AP238 to AP242: what `graph apply` and `adampatch.graph.patch` leave alone, and why. Data."""
+"""AP238 to AP243: what `graph apply` and `adampatch.graph.patch` leave alone, and why. Data."""
 
 from __future__ import annotations
 
@@ -48,5 +48,16 @@ CODES: dict[str, Code] = {
         "if it is an optimizer of the Adam family, please report the graph",
         how="step a variable by the quotient of one variable and the root of another that are fed from two "
         "different gradients",
+    ),
+    "AP243": Code(
+        "a rule asks for what the graph does not show or hold",
+        "A bound that moves in time needs the number of the update, one that is relative the learning rate "
+        "or alpha. They are looked for in the update itself: the exponent of its decay rates, the powers "
+        "that are multiplied on, what alpha is made of. Some updates show none of them. What a rule "
+        "remembers (limits on changes, the learning rate at the start) has no place in the checkpoints of a "
+        "graph that is there.",
+        "",
+        "write the rule with plain numbers (`lr0` too), or patch the source instead of the graph",
+        how="apply a rule with `start = 10` to a graph whose update has no bias correction",
     ),
 }

@@ -96,11 +96,12 @@ def scalar(value: float, number: int) -> bytes:
     """The attribute `value` of a Const: one number of a floating type, rounded once."""
     values: bytes
     if number == FLOAT:
-        values = wire.field(5, wire.BYTES, struct.pack("<f", value))
+        with np.errstate(over="ignore"):  # what is too large is infinite, and bounds nothing
+            values = wire.field(5, wire.BYTES, np.float32(value).tobytes())
     elif number == DOUBLE:
         values = wire.field(6, wire.BYTES, struct.pack("<d", value))
     elif number == HALF:
-        with np.errstate(over="ignore"):  # what is too large is infinite, and bounds nothing
+        with np.errstate(over="ignore"):
             half = np.float16(value)
         values = wire.field(13, wire.BYTES, wire.varint(int(half.view(np.uint16))))
     elif number == BFLOAT16:

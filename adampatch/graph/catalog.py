@@ -112,10 +112,12 @@ _OUTPUTS: Dict[str, str] = {
             "Sign",
             "Tanh",
             "Cast",
+            "Rint",
+            "IsFinite",
         ),
         "y",
     ),
-    "LogicalOr": "z",
+    **dict.fromkeys(("LogicalOr", "LogicalAnd"), "z"),
     "ReadVariableOp": "value",
 }
 CALL_OUTPUT = "output"

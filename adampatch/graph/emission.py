@@ -60,6 +60,32 @@ class Emitter:
         attrs = {"dtype": attributes.dtype(dtype), "value": attributes.scalar(value, dtype)}
         return self.add("Const", "const", [], attrs, (self.source,) if self.source else ())
 
+    def cast(self, ref: str, source: int, target: int) -> str:
+        if source == target:
+            return ref
+        attrs = {"SrcT": attributes.dtype(source), "DstT": attributes.dtype(target)}
+        return self.add("Cast", "cast", [ref], attrs)
+
+    def reshape(self, ref: str, shape: List[int], dtype: int) -> str:
+        attrs = {"dtype": attributes.dtype(attributes.INT32), "value": attributes.vector(shape)}
+        constant = self.add("Const", "shape", [], attrs, (self.source,) if self.source else ())
+        attrs = {"T": attributes.dtype(dtype), "Tshape": attributes.dtype(attributes.INT32)}
+        return self.add("Reshape", "reshape", [ref, constant], attrs)
+
+    def reduced(self, op: str, ref: str, dtype: int) -> str:
+        """A reduction of all elements to one."""
+        flat = self.reshape(ref, [-1], dtype)
+        axis = self.constant(0, attributes.INT32)
+        attrs = {
+            "T": attributes.dtype(dtype),
+            "Tidx": attributes.dtype(attributes.INT32),
+            "keep_dims": attributes.boolean(False),
+        }
+        return self.add(op, op.lower(), [flat, axis], attrs)
+
+    def where(self, condition: str, yes: str, no: str, dtype: int) -> str:
+        return self.typed("SelectV2", "where", [condition, yes, no], dtype)
+
     def dtype(self, node: Expr) -> int:
         """The DataType of an expression; 0 of a number, which takes that of what it stands with."""
         held = self.tensors.get(node.key)

@@ -62,7 +62,7 @@ def moments(storage: Storage, cone: Cone, target: str) -> Dict[str, List[Node]]:
             continue
         seen.add(key)
         writes = [node for node in storage.writers.get(key, []) if node.op in WRITES]
-        writes = [node for node in writes if not _is_load(storage.body, node)]
+        writes = [node for node in writes if not is_load(storage.body, node)]
         if writes:
             found[key] = writes
             for node in writes:
@@ -70,7 +70,7 @@ def moments(storage: Storage, cone: Cone, target: str) -> Dict[str, List[Node]]:
     return found
 
 
-def _is_load(body: Body, node: Node) -> bool:
+def is_load(body: Body, node: Node) -> bool:
     """Whether a write sets a variable to what is not computed by the algebra's operations: quickly told
     of initialisers and checkpoints, and where it is not told it does no harm."""
     row = WRITES[node.op]

@@ -11,12 +11,12 @@ from typing import Any, Dict, List, Optional
 
 from adampatch.errors import AdampatchError
 from adampatch.graph import attributes
-from adampatch.graph.bounding import Rules
 from adampatch.graph.catalog import FUSED
 from adampatch.graph.definition import Definition
 from adampatch.graph.nodes import Body, Node
 from adampatch.graph.patching import QUANTITIES, Edit
 from adampatch.graph.rewriting import Found, carry_out
+from adampatch.graph.rules import Rules
 from adampatch.graph.session import row_of
 from adampatch.graph.sites import MARK
 from adampatch.graph.wire import Malformed
@@ -59,10 +59,9 @@ def patch(graph: Any, rules: Any = None) -> List[Dict[str, Any]]:
     writer = _Writer(graph)
     rows: Dict[int, Any] = {}
     for body, made in found.edits(bounds):
-        limits = bounds.limits(made.site.paths[0], made.site.node.name) if bounds is not None else None
         writer.write(body, made)
         carry_out(body, made)
-        rows[id(made.site)] = (made, limits)
+        rows[id(made.site)] = made
     return [row_of("", body, site, rows.get(id(site))) for body, site in found.sites]
 
 
@@ -154,9 +153,13 @@ class _Writer:
             return storage, empty, made.op
 
     def _register(self, made: Edit) -> None:
-        found = {quantity: self._tensor(made.tensors[quantity]) for quantity in QUANTITIES}
+        found = {quantity: self._tensor(ref) for quantity, ref in made.tensors.items()}
         with self.graph.as_default():
-            graph_tensors._register(made.site.variable.path, found)
+            marks = [found["alpha"].op, found["update"].op]
+            graph_tensors._register(made.site.variable.path, found, None, marks)
+            for quantity in found:
+                if quantity not in QUANTITIES:
+                    self.graph.add_to_collection("adampatch/" + quantity, found[quantity])
 
 
 def _in_order(added: List[Node], changed: List[Node]) -> List[Node]:

@@ -7,17 +7,23 @@ from __future__ import annotations
 
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from adampatch.algebra import Const, Leaf, Role
+from adampatch.algebra import Const, Expr, Leaf, Role
 from adampatch.algebra.mathtext import math_text
 from adampatch.graph import attributes
-from adampatch.graph.bounding import Limits, bounded, unbounded
+from adampatch.graph.bounding import Outcome, Parts, bounded, unbounded
 from adampatch.graph.catalog import FUSED, WRITES
+from adampatch.graph.counting import Clocks
 from adampatch.graph.emission import Emitter, Unwritable, controlled, optional
 from adampatch.graph.expressions import GRADIENT
 from adampatch.graph.nodes import Body, Node
+from adampatch.graph.rules import Held
+from adampatch.graph.scalars import NotShown, Scalars
+from adampatch.graph.shown import shown_by
 from adampatch.graph.sites import MARK, Site
 
 QUANTITIES = ("rate", "alpha", "update", "clamped")
+#: what goes before the id of a rule in the name of its mask
+RULES = "rules/"
 
 
 class Edit(NamedTuple):
@@ -31,26 +37,14 @@ class Edit(NamedTuple):
     dtype: int
 
 
-class Parts(NamedTuple):
-    """Tensors of one update, as they stand in the graph by then."""
-
-    rate: str
-    direction: str
-    decay: Optional[str]
-    alpha: Optional[str]
-    update: str
+def edit(body: Body, site: Site, rules: Held, clocks: Clocks, source: str = "") -> Edit:
+    """The nodes for one site under the rules that hold for it. ``clocks``: of the body; ``source``: see
+    Emitter. Raises Unwritable, and NotShown for a rule."""
+    of = _of_kernel if site.kind == "fused" else _of_write
+    return of(body, site, rules, clocks, source)
 
 
-def edit(body: Body, site: Site, limits: Optional[Limits], source: str = "") -> Edit:
-    """The nodes for one site. ``source``: see Emitter. Raises Unwritable."""
-    return (
-        _of_kernel(body, site, limits, source)
-        if site.kind == "fused"
-        else _of_write(body, site, limits, source)
-    )
-
-
-def _of_kernel(body: Body, site: Site, limits: Optional[Limits], source: str) -> Edit:
+def _of_kernel(body: Body, site: Site, rules: Held, clocks: Clocks, source: str) -> Edit:
     node, fused = body.nodes[site.node.name], FUSED[site.node.op]
     dtype = attributes.read_dtype(node.attrs.get("T"))
     inputs = dict(zip(fused.inputs, node.data_inputs()))
@@ -63,7 +57,7 @@ def _of_kernel(body: Body, site: Site, limits: Optional[Limits], source: str) ->
             emitter.tensors[leaf.key] = [(inputs[name], dtype)]
     assert site.separation is not None and site.step is not None and site.separation.alpha is not None
     alpha = emitter.tensor(site.separation.alpha, dtype)
-    if limits is None:
+    if not rules:
         # The kernel stays. Before it: the beta powers move on once it is done.
         changed = node.changed(inputs=[*node.inputs, *controlled([alpha])])
         for name in site.states:
@@ -80,8 +74,14 @@ def _of_kernel(body: Body, site: Site, limits: Optional[Limits], source: str) ->
     stock = emitter.tensor(site.step.update, dtype)
     rate = emitter.tensor(_rate(site), dtype)
     direction = emitter.tensor(site.separation.direction, dtype)
-    effective, mask = bounded(emitter, rate, limits, dtype)
-    update = _chosen(emitter, Parts(effective, direction, None, alpha, stock), mask, dtype)
+    scalars = Scalars(emitter, shown_by(site, clocks), dtype, clocks, node.name)
+
+    def weights() -> str:
+        return _read(emitter, inputs["var"], dtype, fused.resource, "var", control)
+
+    parts = Parts(rate, direction, None, stock, weights, inputs["grad"])
+    outcome = bounded(emitter, scalars, rules, dtype, parts)
+    update = outcome.update
     locking = {"use_locking": node.attrs["use_locking"]} if "use_locking" in node.attrs else {}
     writes = []
     for name, value in new.items():
@@ -99,11 +99,11 @@ def _of_kernel(body: Body, site: Site, limits: Optional[Limits], source: str) ->
         changed = node.changed("AssignSubVariableOp", last, {**kept, "dtype": attributes.dtype(dtype)})
     else:
         changed = node.changed("AssignSub", last, {**kept, "T": attributes.dtype(dtype), **locking})
-    tensors = _published(emitter, effective, alpha, update, mask, dtype)
+    tensors = _shown(emitter, outcome, alpha, update, dtype)
     return Edit(site, emitter.nodes, [changed], tensors, dtype)
 
 
-def _rate(site: Site):  # type: ignore[no-untyped-def]
+def _rate(site: Site) -> Expr:
     assert site.separation is not None and site.separation.rate is not None
     return site.separation.rate
 
@@ -118,12 +118,20 @@ def _read(
     return emitter.typed("Identity", "read_" + name, [handle], dtype, control)
 
 
-def _chosen(emitter: Emitter, parts: Parts, mask: str, dtype: int) -> str:
-    """Stock's own update, but for the elements that were bounded."""
-    step = emitter.typed("Mul", "step", [parts.rate, parts.direction], dtype)
-    if parts.decay is not None:
-        step = emitter.typed("AddV2", "step_and_decay", [step, parts.decay], dtype)
-    return emitter.typed("SelectV2", "applied", [mask, step, parts.update], dtype)
+def _shown(
+    emitter: Emitter, outcome: Outcome, alpha: Optional[str], update: str, dtype: int
+) -> Dict[str, str]:
+    """What is fetched of an update under rules; ``update``: what is taken off the variable."""
+    within = unbounded(emitter, outcome.rate, dtype)
+    clamped = within
+    if outcome.clamped is not None:  # which may be one number for all elements
+        clamped = emitter.add("LogicalOr", "outside", [outcome.clamped, within], {})
+    if outcome.alpha is not None:
+        alpha = emitter.cast(outcome.alpha, attributes.DOUBLE, dtype)
+    tensors = _published(emitter, outcome.rate, alpha, update, clamped, dtype)
+    for name, mask in outcome.masks.items():
+        tensors[RULES + name] = emitter.published(RULES + name, mask, attributes.BOOL)
+    return tensors
 
 
 def _published(
@@ -139,7 +147,7 @@ def _published(
     }
 
 
-def _of_write(body: Body, site: Site, limits: Optional[Limits], source: str) -> Edit:
+def _of_write(body: Body, site: Site, rules: Held, clocks: Clocks, source: str) -> Edit:
     separation, reader = site.separation, site.reader
     assert separation is not None and reader is not None and site.step is not None
     holder = body.nodes[site.edge[0]]
@@ -154,7 +162,7 @@ def _of_write(body: Body, site: Site, limits: Optional[Limits], source: str) -> 
     except Unwritable:
         alpha = None  # nothing but reports needs it
     writer = body.nodes[site.node.name]
-    if limits is None:
+    if not rules:
         shown = _taken_off(emitter, site, stock, dtype)
         tensors = _published(emitter, rate, alpha, shown, unbounded(emitter, rate, dtype), dtype)
         if not WRITES[site.node.op].resource:
@@ -164,12 +172,25 @@ def _of_write(body: Body, site: Site, limits: Optional[Limits], source: str) -> 
         return Edit(site, emitter.nodes, [], tensors, dtype)
     direction = emitter.tensor(separation.direction, dtype)
     decay = optional(emitter, separation.decay, dtype)
-    effective, mask = bounded(emitter, rate, limits, dtype)
-    update = _chosen(emitter, Parts(effective, direction, decay, alpha, stock), mask, dtype)
-    shown = _taken_off(emitter, site, update, dtype)
-    tensors = _published(emitter, effective, alpha, shown, mask, dtype)
+    scalars = Scalars(emitter, shown_by(site, clocks), dtype, clocks, site.node.name)
+    gradient = None
+    if not site.sparse:
+        gradient = emitter.tensor(Leaf("grad", Role.GRADIENT, GRADIENT), dtype)
+
+    def weights() -> str:
+        if site.sparse:
+            raise NotShown(
+                rules[0], "rules that ask for the whole variable cannot see it from some rows of it"
+            )
+        row = WRITES[site.node.op]
+        return _read(emitter, writer.inputs[0], dtype, row.resource, "var", tuple(writer.control_inputs()))
+
+    parts = Parts(rate, direction, decay, stock, weights, gradient)
+    outcome = bounded(emitter, scalars, rules, dtype, parts)
+    shown = _taken_off(emitter, site, outcome.update, dtype)
+    tensors = _shown(emitter, outcome, alpha, shown, dtype)
     inputs = list(holder.inputs)
-    inputs[site.edge[1]] = update
+    inputs[site.edge[1]] = outcome.update
     return Edit(site, emitter.nodes, [holder.changed(inputs=inputs)], tensors, dtype)
 
 
@@ -181,3 +202,8 @@ def _taken_off(emitter: Emitter, site: Site, update: str, dtype: int) -> str:
 def unwritable(site: Site, error: Unwritable) -> None:
     """The site, refused because a part of it has no nodes."""
     site.refuse("AP241", "a part of the update cannot be written as nodes: " + math_text(error.node)[:120])
+
+
+def not_shown(site: Site, error: NotShown) -> None:
+    """The site, refused because a rule asks for more than the graph shows of it."""
+    site.refuse("AP243", error.words)

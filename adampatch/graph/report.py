@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Optional
 
 from adampatch.graph import attributes
 from adampatch.graph.documents import Document
@@ -13,11 +13,12 @@ SCHEMA = "adampatch/graph/1"
 COUNTED = ("patchable", "patched", "refused", "already")
 
 
-def row(graph: str, body: Body, site: Site, tensors: Mapping[str, str], limits: Any) -> Dict[str, Any]:
-    """One site. ``tensors``: {quantity: tensor to fetch}, empty where none is."""
+def row(graph: str, body: Body, site: Site, tensors: Mapping[str, str]) -> Dict[str, Any]:
+    """One site. ``tensors``: {quantity: tensor to fetch}, empty where none is. ``min`` and ``max``: of the
+    rules that bound the rate by numbers."""
     rate, direction, decay = site.texts
     dtype = site.node.attrs.get("T") or site.node.attrs.get("dtype")
-    low, high = limits if limits is not None else (None, None)
+    low, high = (_tightest(site, side, fold) for side, fold in (("low", max), ("high", min)))
     return {
         "graph": graph,
         "function": body.function or None,
@@ -34,8 +35,20 @@ def row(graph: str, body: Body, site: Site, tensors: Mapping[str, str], limits: 
         "reason": site.reason or None,
         "min": low,
         "max": high,
+        "rules": [rule.id for rule in site.rules] if site.status == "patched" else [],
         "tensors": dict(tensors) or None,
     }
+
+
+def _tightest(site: Site, side: str, fold: Any) -> Optional[float]:
+    numbers = []
+    for rule in site.rules if site.status == "patched" else ():
+        bound = getattr(rule, side)
+        if bound is None or bound.number is None or rule.quantity != "rate" or rule.shadow:
+            continue
+        if rule.relative_to == "absolute" and rule.convention == "raw" and not rule.windowed:
+            numbers.append(bound.number)
+    return fold(numbers) if numbers else None
 
 
 def document(command: str, given: Document, rows: List[Dict[str, Any]], changed: List[str]) -> Dict[str, Any]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Dict, Iterator, List, Mapping, Optional, Set, Tuple
 
 from adampatch.graph import attributes
-from adampatch.graph.bounding import Limits, Rules
 from adampatch.graph.catalog import CALLS
+from adampatch.graph.counting import Clocks
 from adampatch.graph.definition import Definition
 from adampatch.graph.emission import Unwritable
 from adampatch.graph.flow import Flow
 from adampatch.graph.inlining import inlined
 from adampatch.graph.nodes import Body
-from adampatch.graph.patching import Edit, edit, unwritable
+from adampatch.graph.patching import Edit, edit, not_shown, unwritable
+from adampatch.graph.rules import Held, Rules
+from adampatch.graph.scalars import NotShown
 from adampatch.graph.sites import Site, find_sites
 from adampatch.graph.storage import Storage
 
@@ -26,6 +28,7 @@ class Found:
         self.definition = definition
         self.storage = Storage(definition.body)
         self.flow = Flow(definition.body)
+        self._clocks: Dict[str, Clocks] = {}
         self.sites: List[Tuple[Body, Site]] = []
         functions = definition.functions
         for site in find_sites(inlined(definition.body, functions)):
@@ -75,16 +78,22 @@ class Found:
         ref = holder.inputs[site.edge[1]] if site.edge[0] else body.nodes[site.node.name].data_inputs()[-1]
         return "^" + body.name_of(ref)
 
-    def limits(self, body: Body, site: Site, rules: Optional[Rules]) -> Optional[Limits]:
-        """What bounds a site; refuses it where it is for several variables with different bounds."""
+    def rules_of(self, body: Body, site: Site, rules: Optional[Rules]) -> Held:
+        """The rules that hold for a site; refuses it where it is for variables with different ones."""
         if rules is None:
-            return None
-        each = {rules.limits(path, site.node.name) for path in site.paths}
+            return ()
+        each = {rules.of(path, site.node.name) for path in site.paths}
         if len(each) == 1:
             return each.pop()
         words = "the function {} updates several variables that the rules bound differently: {}"
         site.refuse("AP239", words.format(body.function, ", ".join(site.paths)))
-        return None
+        return ()
+
+    def _clocks_of(self, body: Body) -> Clocks:
+        if body.function not in self._clocks:
+            storage = self.storage if body is self.definition.body else None
+            self._clocks[body.function] = Clocks(body, storage)
+        return self._clocks[body.function]
 
     def edits(self, rules: Optional[Rules]) -> Iterator[Tuple[Body, Edit]]:
         """The edits, one after the other: carry each out before asking for the next."""
@@ -93,13 +102,16 @@ class Found:
         for body, site in self.sites:
             if site.status != "patchable":
                 continue
-            limits = self.limits(body, site, rules)
+            site.rules = self.rules_of(body, site, rules)
             if site.status != "patchable":
                 continue
             try:
-                made = edit(body, site, limits, self.source(body, site))
+                made = edit(body, site, site.rules, self._clocks_of(body), self.source(body, site))
             except Unwritable as error:
                 unwritable(site, error)
+                continue
+            except NotShown as error:
+                not_shown(site, error)
                 continue
             site.status = "patched"
             yield body, made

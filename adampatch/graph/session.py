@@ -7,11 +7,11 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from adampatch.errors import AdampatchError
 from adampatch.graph import report
-from adampatch.graph.bounding import Rules
 from adampatch.graph.documents import SAVED_MODEL, Document, Graph, bound_variables, collection_tensors
 from adampatch.graph.nodes import Body
 from adampatch.graph.patching import Edit
 from adampatch.graph.rewriting import Found, carry_out
+from adampatch.graph.rules import Rules
 from adampatch.graph.sites import Site
 from adampatch.graph.wire import Malformed
 
@@ -33,7 +33,7 @@ def scanned(document: Document) -> List[Dict[str, Any]]:
         rows = []
         for graph in document.graphs:
             found = Found(graph.definition, bound_variables(graph))
-            rows += [report.row(graph.name, body, site, {}, None) for body, site in found.sites]
+            rows += [report.row(graph.name, body, site, {}) for body, site in found.sites]
         return rows
 
 
@@ -52,10 +52,8 @@ def _patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple
     for graph in document.graphs:
         found = Found(graph.definition, bound_variables(graph))
         made: List[Edit] = []
-        limits: Dict[int, Any] = {}
         for body, each in found.edits(rules):
             carry_out(body, each)
-            limits[id(each.site)] = rules.limits(each.site.paths[0], each.site.node.name) if rules else None
             if body.function:
                 graph.definition.functions[body.function].changed()
             made.append(each)
@@ -64,18 +62,17 @@ def _patched(document: Document, rules: Optional[Rules], outputs: bool) -> Tuple
             from adampatch.graph.signatures import add_outputs
 
             add_outputs(graph, made)
-        by_site = {id(each.site): (each, limits[id(each.site)]) for each in made}
+        by_site = {id(each.site): each for each in made}
         rows += [row_of(graph.name, body, site, by_site.get(id(site))) for body, site in found.sites]
         changed = changed or bool(made)
     return rows, changed
 
 
-def row_of(graph: str, body: Body, site: Site, made: Optional[Tuple[Edit, Any]]) -> Dict[str, Any]:
-    """The row of a site. ``made``: its edit and its bounds, of one that was patched."""
-    if made is None:
-        return report.row(graph, body, site, {}, None)
-    fetched = {quantity: tensor + ":0" for quantity, tensor in made[0].tensors.items()}
-    return report.row(graph, body, site, fetched if site.fetchable else {}, made[1])
+def row_of(graph: str, body: Body, site: Site, made: Optional[Edit]) -> Dict[str, Any]:
+    """The row of a site. ``made``: its edit, of one that was patched."""
+    if made is None or not site.fetchable:
+        return report.row(graph, body, site, {})
+    return report.row(graph, body, site, {quantity: ref + ":0" for quantity, ref in made.tensors.items()})
 
 
 def _collect(graph: Graph, made: List[Edit]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Optional, Set, Tuple
+from typing import Any, Dict, List, Optional, Set, Tuple
 
 from adampatch.algebra import (
     Const,
@@ -47,12 +47,17 @@ class Site:
         self.separation: Optional[Separation] = None
         self.states: Dict[str, Expr] = {}
         self.reader: Optional[Reader] = None
+        self.facts: Optional[Facts] = None
+        #: whether the gradient is, or may be, of some rows of the variable
+        self.sparse = kind == "slices"
         self.step: Optional[Step] = None
         self.sign = -1
         self.edge: Tuple[str, int] = ("", 0)
         self.texts: Tuple[str, str, Optional[str]] = ("?", "?", None)
         #: the separation in the reports' convention, of an open-coded update
         self.shown: Optional[Separation] = None
+        #: the rules that hold for it, set when it is patched
+        self.rules: Tuple[Any, ...] = ()
         #: whether a Session can fetch what is computed beside it
         self.fetchable = True
         #: paths of the variables that it may be for, set where callers tell; else the variable's own
@@ -148,6 +153,7 @@ def _open(node: Node, storage: Storage, all_states: Set[str]) -> Optional[Site]:
         site.status = "already"
         all_states.update(states)
         return site
+    site.sparse |= any(WRITES[write.op].rows for writes in states.values() for write in writes)
     failures: List[Tuple[str, str]] = []
     gradients = candidates(storage, states)
     if not gradients and _takes_roots(body, cone):
@@ -239,7 +245,7 @@ def _first_of(steps: Tuple[Step, ...], site: Site, reader: Reader, facts: Facts)
             decay = None if turned.decay is None else negated(turned.decay)
             shown = Separation(turned.rate, negated(turned.direction), decay, turned.alpha, turned.kind)
         site.separation, site.step, site.sign, site.edge = turned, step, step.sign, edge
-        site.reader = reader
+        site.reader, site.facts = reader, facts
         site.shown = shown
         site.texts = _texts(shown, {})
         return True

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from adampatch.graph.bounding import Rules
 from adampatch.graph.definition import Definition
 from adampatch.graph.rewriting import Found, carry_out
+from adampatch.graph.rules import Rules
 
 v1 = tf.compat.v1
 STEPS = 20

@@ -89,5 +89,7 @@ def test_what_is_no_graph_or_in_use_is_an_error():
     graph.finalize()
     with pytest.raises(AdampatchError, match="finalized"):
         adampatch.graph.patch(graph)
-    with pytest.raises(AdampatchError, match="quantity 'update'"):
-        adampatch.graph.patch(graph_of(v1_adam()), rules(high=1.0, quantity="update"))
+    with pytest.raises(AdampatchError, match="AP243: a limit on changes"):
+        adampatch.graph.patch(graph_of(v1_adam()), rules(max_increase=1.1))
+    with pytest.raises(AdampatchError, match="quantity 'speed' is not known"):
+        adampatch.graph.patch(graph_of(v1_adam()), rules(high=1.0, quantity="speed"))
