@@ -25,7 +25,7 @@ RULES = {
 
 
 @pytest.fixture(params=rows())
-def row(request: pytest.FixtureRequest) -> Row:
+def row(request: pytest.FixtureRequest) -> Generation:
     found: Generation = request.param
     return found
 
@@ -187,7 +187,9 @@ def test_revert_gives_the_project_back(row: Generation, tmp_path: Path) -> None:
 
 @pytest.mark.matrix
 @pytest.mark.feature("standalone")
-@pytest.mark.parametrize("row", [pytest.param(g, id=g.name) for g in GENERATIONS if not g.tool], indirect=True)
+@pytest.mark.parametrize(
+    "row", [pytest.param(g, id=g.name) for g in GENERATIONS if not g.tool], indirect=True
+)
 def test_nothing_of_the_tool_is_installed_there(row: Generation, tmp_path: Path) -> None:
     tmp_path.joinpath("ask.py").write_text(
         "import importlib.util as u\n"

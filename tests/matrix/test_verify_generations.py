@@ -1,4 +1,4 @@
-"""`adampatch verify --python EXE` in each TensorFlow generation; the worker asks nothing of adampatch there."""
+"""`adampatch verify --python EXE` in each TensorFlow generation, where nothing of adampatch is asked for."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from standalone import executable, rows
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.matrix]
 #: Of every kind of rule there is.
-KINDS = ROOT / "tests" / "fixtures" / "rules" / "kinds.toml"
+KINDS = ROOT / "tests" / "fixtures" / "rules" / "every-kind.toml"
 
 #: optimizers that each of them has, verified against a reference
 EXPECTED = {
