@@ -17,8 +17,7 @@ def __getattr__(name):
     if name == "OptimizerMonitorHook":
         from adampatch.runtime import monitoring
 
-        globals()[name] = monitoring.hook_class()
-        return globals()[name]
+        return monitoring.V1_NAMES.OptimizerMonitorHook
     if name != "AdamOptimizer":
         raise AttributeError("module {!r} has no attribute {!r}".format(__name__, name))
     import tensorflow as tf

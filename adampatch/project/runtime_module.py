@@ -17,7 +17,10 @@ from adampatch.errors import AdampatchError
 from adampatch.project import stock
 
 _MARK = "What patched code calls; written by adampatch"
-_NAMES = ("step", "fused", "observed", "patched", "where", "effective_rates", "snapshot", "v1")
+_NAMES = (
+    "step", "fused", "observed", "patched", "where",
+    "effective_rates", "snapshot", "update_rules", "v1", "keras",
+)  # fmt: skip
 _NO_RULES: dict[str, Any] = {"version": 1, "observe": {}, "runtime": {}, "rules": []}
 _RUNTIME = Path(__file__).parents[1] / "runtime"
 _STANDALONE = "STANDALONE"

@@ -8,7 +8,7 @@ import threading
 
 from adampatch.runtime import (
     draining,
-    graph_tensors,
+    monitoring,
     observing,
     patching,
     reading,
@@ -29,7 +29,7 @@ class Binding(object):
     Attributes:
         rules: normal form (plain data) or None; name: the module that holds them;
         given: {"rules", "emit", "every"} as given to `patched(cls, ...)`;
-        v1: module with `tensors(graph=None)`.
+        v1, keras: what watches graphs and models, as `adampatch.v1` and `adampatch.keras` do.
     """
 
     def __init__(self, rules, name, given):
@@ -103,11 +103,17 @@ class Binding(object):
     where = staticmethod(worlds.where)
     effective_rates = staticmethod(reading.effective_rates)
     snapshot = staticmethod(reading.snapshot)
+    update_rules = staticmethod(reading.update_rules)
 
     @property
     def v1(self):
-        """Module with `tensors(graph=None)`."""
-        return graph_tensors
+        """What has `tensors(graph=None)` and `OptimizerMonitorHook`."""
+        return monitoring.V1_NAMES
+
+    @property
+    def keras(self):
+        """What has `OptimizerMonitor`."""
+        return monitoring.KERAS_NAMES
 
     def end(self, optimizer):
         """Ends one update of `optimizer` (called by what `observed` wraps)."""

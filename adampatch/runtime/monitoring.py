@@ -3,10 +3,13 @@
 Touches TensorFlow by way of `draining` and `sessions`.
 """
 
+import sys
 import threading
 
-from adampatch.runtime import draining, matching, reading, records, sessions, sinks, wrappers
+from adampatch.runtime import draining, graph_tensors, matching, reading, records, sessions, sinks, wrappers
 from adampatch.runtime.lazy import tf
+
+_CALLBACKS = {}  # Callback of one Keras -> its OptimizerMonitor
 
 
 def _check_interval(value, name):
@@ -106,13 +109,39 @@ class CallbackParts(object):
         self._monitor.finish()
 
 
-def callback_class(callback):
-    """The OptimizerMonitor that is a `callback`, the Callback of one Keras."""
-    return type(
-        "OptimizerMonitor",
-        (CallbackParts, callback),
-        {"__doc__": CallbackParts.__doc__, "__module__": "adampatch.keras"},
-    )
+def OptimizerMonitor(
+    log_dir, log_every_n_steps=100, per_variable=("**/kernel",), histograms=False, keras=None
+):
+    """A Keras callback that writes lr, alpha and rates to TensorBoard files and JSON lines in `log_dir`.
+
+    Args:
+        log_dir: the directory, made where it is missing.
+        log_every_n_steps: optimizer updates between samples, unless the optimizer was told otherwise.
+        per_variable: globs of the variables whose rates are written; () for none.
+        histograms: whether to write histograms of log10 of their rates too.
+        keras: the Keras whose callback it is, tf_keras for instance; by default the one whose optimizers
+            are in use: `keras`, else `tf.keras`.
+
+    The latest numbers are put into Keras' `logs` as Python floats, under the tags of TensorBoard
+    ("optimizer/alpha", "rate_p50/dense/kernel").
+
+    Raises ValueError, as training begins, where the model's optimizer is not patched.
+    """
+    callback = (_the_keras() if keras is None else keras).callbacks.Callback
+    if callback not in _CALLBACKS:
+        _CALLBACKS[callback] = type(
+            "OptimizerMonitor",
+            (CallbackParts, callback),
+            {"__doc__": CallbackParts.__doc__, "__module__": "adampatch.keras"},
+        )
+    return _CALLBACKS[callback](log_dir, log_every_n_steps, per_variable, histograms)
+
+
+def _the_keras():
+    """tf_keras where the script uses it alone, else what `tf.keras` is."""
+    if "tf_keras" in sys.modules and "keras" not in sys.modules:
+        return sys.modules["tf_keras"]
+    return tf.keras
 
 
 class HookParts(object):
@@ -152,10 +181,28 @@ class HookParts(object):
         self._monitor.take(draining.batch_of(watched, found, samples))
 
 
-def hook_class():
-    """The OptimizerMonitorHook."""
-    return type(
-        "OptimizerMonitorHook",
-        (HookParts, tf.compat.v1.train.SessionRunHook),
-        {"__doc__": HookParts.__doc__, "__module__": "adampatch.v1"},
-    )
+class V1Names(object):
+    """What `adampatch.v1` and the `v1` of patched code offer."""
+
+    tensors = staticmethod(graph_tensors.tensors)
+
+    @property
+    def OptimizerMonitorHook(self):
+        """The SessionRunHook that logs one graph: OptimizerMonitorHook(log_dir, every_n_steps=100)."""
+        base = tf.compat.v1.train.SessionRunHook
+        if base not in _CALLBACKS:
+            _CALLBACKS[base] = type(
+                "OptimizerMonitorHook",
+                (HookParts, base),
+                {"__doc__": HookParts.__doc__, "__module__": "adampatch.v1"},
+            )
+        return _CALLBACKS[base]
+
+
+class KerasNames(object):
+    """What `adampatch.keras` and the `keras` of patched code offer."""
+
+    OptimizerMonitor = staticmethod(OptimizerMonitor)
+
+
+V1_NAMES, KERAS_NAMES = V1Names(), KerasNames()
