@@ -233,8 +233,8 @@ class Record(object):
             own = [] if self.updates is None else [self.updates] + list(self.scalars)
             own += list(self.numbers.values())
             for store in self.stores.values():
-                ours = (store.sample, store.counts, store.full, store.alone, store.rules, store.totals)
-                own += [v for v in ours if v is not None]
+                ours = (store.sample, store.counts, store.sums, store.rules, store.totals, store.full)
+                own += [v for v in ours + (store.alone,) if v is not None]
             own += list(self.state.names.values())
         return own
 

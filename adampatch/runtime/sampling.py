@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 
-from adampatch.runtime import bounding, methods, moments, records, worlds
+from adampatch.runtime import bounding, measures, methods, moments, records, worlds
 from adampatch.runtime.lazy import tf
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
@@ -58,12 +58,13 @@ class Sample(object):
         rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
         outcome: the `bounding.Outcome`, None without a rule.
         shape: static shape of the model variable; dtype: its tf.DType; key: its name.
-        rows: int tensor [rows], where rate, direction and outcome are of those rows only.
+        shown: `measures.Shown`; rows: int tensor [rows], where rate, direction, outcome and what is shown
+            are of those rows only.
     """
 
-    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape")
+    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape", "shown")
 
-    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, rows=None):
+    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, shown, rows=None):
         self.rate = rate
         self.direction = direction
         self.alpha = alpha
@@ -71,6 +72,7 @@ class Sample(object):
         self.shape = shape
         self.dtype = dtype
         self.key = key
+        self.shown = shown
         self.rows = rows
 
     def whole(self, value, filler):
@@ -85,7 +87,9 @@ class Store(object):
 
     Attributes:
         sample: float32 [2, k]: effective rates, and 1.0 where the direction was not 0.
-        counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
+        counts: int64 [7]: clamped, clamped and active, active, not finite, touched, decided by epsilon,
+            the same and active; the last two -1 where the code does not show them.
+        sums: float64 [4], see `measures.sums`.
         hits: ids of the rules that hold for the variable, in the order of the rows of
         rules: float64 [n, 7]: lower and upper bound, elements clamped, clamped and active, clamped and
             with another step, whether its bounds crossed, |applied - stock| / |stock|; of the sample; and
@@ -103,7 +107,8 @@ class Store(object):
         size = -(-self.elements // self.stride)
         name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
         self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
-        self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
+        self.counts = worlds.hidden_variable(np.zeros([7], np.int64), tf.int64, name + "/counts")
+        self.sums = worlds.hidden_variable(np.full([4], np.nan), tf.float64, name + "/sums")
         self.rules = self.totals = None
         if hits:
             self.rules = worlds.hidden_variable(np.full([len(hits), 7], np.nan), tf.float64, name + "/rules")
@@ -179,10 +184,12 @@ def _count(mask):
     return tf.reduce_sum(tf.cast(mask, tf.int64))
 
 
-def _take(sample, store):
-    """Writes one sample; elementwise work over the variable, so only on sampled updates."""
+def _take(sample, store, debias):
+    """Writes one sample; elementwise work over the variable, so only on sampled updates. `debias`: see
+    `measures.debiasing`."""
     raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
-    active = tf.not_equal(sample.whole(_fenced(sample.direction, sample)(), 0), 0)
+    direction = sample.whole(_fenced(sample.direction, sample)(), 0)
+    active = tf.not_equal(direction, 0)
     touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
     if sample.outcome is None:
         effective = raw
@@ -196,7 +203,13 @@ def _take(sample, store):
         _take_rules(sample, store, active)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
     counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
+    dominated = measures.dominated(sample.shown, raw)
+    if dominated is None:
+        counts += [tf.constant(-1, tf.int64)] * 2
+    else:
+        counts += [_count(tf.logical_and(dominated, mask)) for mask in (touched, active)]
     store.counts.assign(tf.stack(counts))
+    store.sums.assign(measures.sums(sample.shown, sample, effective, raw, direction, active, debias))
     picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
     store.sample.assign(tf.stack(picked))
     if store.full is not None:
@@ -246,8 +259,10 @@ def _step_number(optimizer, updates, counted):
 
 
 def _take_all(optimizer, record, samples, updates, counted):
+    lr, step = moments.learning_rate(optimizer, counted), _step_number(optimizer, updates, counted)
+    debias = measures.debiasing(optimizer, lr, step)
     for identity, sample in samples.items():
-        _take(sample, record.stores[identity])
+        _take(sample, record.stores[identity], debias)
     alpha = tf.constant(np.nan, tf.float64)
     for sample in samples.values():
         if sample.alpha is not None:
@@ -255,9 +270,8 @@ def _take_all(optimizer, record, samples, updates, counted):
             if value.shape.num_elements() == 1:
                 alpha = moments.as_float64(value)
                 break
-    lr = moments.learning_rate(optimizer, counted)
     record.scalars[0].assign(tf.stack([tf.constant(np.nan, tf.float64) if lr is None else lr, alpha]))
-    record.scalars[1].assign(_step_number(optimizer, updates, counted))
+    record.scalars[1].assign(step)
 
 
 @worlds.do_not_convert
