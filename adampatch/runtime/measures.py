@@ -56,8 +56,8 @@ def _sum_of_squares(value):
 
 
 def sums(shown, sample, effective, raw, direction, active, debias):
-    """float64 [4], sums of squares in the order of `SUMS` over the elements that the update is for; NaN
-    where the code does not show what they are of."""
+    """Four float64 scalars, sums of squares in the order of `SUMS` over the elements that the update is
+    for; NaN where the code does not show what they are of."""
     none = tf.constant(float("nan"), tf.float64)
     zero = tf.zeros([], raw.dtype)
     found = [_sum_of_squares(worlds.where(active, effective * direction, zero)), none, none, none]
@@ -68,7 +68,7 @@ def sums(shown, sample, effective, raw, direction, active, debias):
     if shown.gradient is not None and debias is not None:
         gradient = sample.whole(tf.cast(shown.gradient(), raw.dtype), 0)
         found[3] = tf.square(debias) * _sum_of_squares(worlds.where(active, gradient * raw, zero))
-    return tf.stack(found)
+    return found
 
 
 def dominated(shown, raw):

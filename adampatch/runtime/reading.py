@@ -96,9 +96,15 @@ def percentiles(rates, suffix):
     return {name + suffix: float(value) for (name, _), value in zip(PERCENTILES, values)}
 
 
+def _sample(store):
+    """(rates, 1.0 where the element is active), float32 [k] each."""
+    return fetching.host_value(store.sheet.samples)[:, store.span[0] : store.span[1]]
+
+
 def _describe(store):
-    rates, active = fetching.host_value(store.sample)
-    counts = fetching.host_value(store.counts)
+    rates, active = _sample(store)
+    numbers = fetching.host_value(store.sheet.numbers)[store.row]
+    counts, sums = numbers[: store.sheet.COUNTS], numbers[store.sheet.COUNTS :]
     clamped, clamped_active, active_count, nonfinite, touched, dominated, dominated_active = map(int, counts)
     out = percentiles(rates, "")
     out.update(percentiles(rates[active != 0], "_active"))
@@ -109,7 +115,7 @@ def _describe(store):
     out["eps_dominated_frac_active"] = (
         None if dominated < 0 else dominated_active / float(max(active_count, 1))
     )
-    out.update(measures.described(_listed(store.sums), touched, active_count))
+    out.update(measures.described(sums.tolist(), touched, active_count))
     out["nonfinite"] = nonfinite
     out["elements"] = store.elements
     out["rules"] = _rules(store, touched, active_count)
@@ -159,8 +165,8 @@ def to_read(found):
     for record in found:
         small += [] if record.scalars is None else [record.updates] + list(record.scalars)
         for store in list(record.stores.values()):
-            own = (getattr(store, name, None) for name in ("sample", "counts", "sums", "rules", "totals"))
-            small += [variable for variable in own if variable is not None]
+            small += [store.sheet.samples, store.sheet.numbers]
+            small += [] if store.rules is None else [store.rules, store.totals]
     return small
 
 
@@ -197,7 +203,7 @@ def samples_of(found):
     with fetching.Together(to_read(found)):
         for record in found:
             for store in list(record.stores.values()):
-                rates, active = fetching.host_value(store.sample)
+                rates, active = _sample(store)
                 _put(out, store.key, (rates, active != 0))
     return out
 
