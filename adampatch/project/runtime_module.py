@@ -28,9 +28,9 @@ _STANDALONE = "STANDALONE"
 # In the order in which their top levels need one another.
 SECTIONS = (
     "lazy", "worlds", "normal_form", "settings", "matching", "methods", "stock_table", "stock_edits",
-    "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "bounding", "kernels",
-    "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors", "sessions", "draining",
-    "monitoring", "sampling", "stepping", "observing", "patching", "binding",
+    "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "measures", "bounding",
+    "kernels", "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors", "sessions",
+    "draining", "monitoring", "sampling", "stepping", "observing", "patching", "binding",
 )  # fmt: skip
 
 

@@ -98,21 +98,25 @@ def _of_variable(variable, numbers):
 
 def _of_rules(state, record, found):
     out = []
-    for rule, hits in sorted(_hits(record, found).items()):
+    by_id = {rule.id: rule for rule in record.settings.rules}
+    for name, hits in sorted(_hits(record, found).items()):
+        rule = by_id.get(name)
+        if rule is not None and not rule.start <= found["step"] <= (rule.end or found["step"]):
+            continue  # outside of its window it is not meant to bind
         for kind, holds in (
             ("never", all(share == 0 for share, _ in hits)),
             ("always", all(active >= 1 for _, active in hits)),
         ):
             if not holds:
-                state.since.pop((rule, kind), None)
+                state.since.pop((name, kind), None)
                 continue
-            since = state.since.setdefault((rule, kind), found["step"])
+            since = state.since.setdefault((name, kind), found["step"])
             if found["step"] - since >= PATIENCE:
                 what = "no element" if kind == "never" else "every active element"
                 words = 'the rule "{}" has bound {} in the samples of the last {} updates'.format(
-                    rule, what, found["step"] - since
+                    name, what, found["step"] - since
                 )
-                out.append(Alert("rule_" + kind, None, rule, words))
+                out.append(Alert("rule_" + kind, None, name, words))
     return out
 
 
@@ -122,18 +126,11 @@ def _hits(record, found):
     rules = record.settings.rules
     for variable, numbers in found["variables"].items():
         of_rules = numbers.get("rules")
-        if of_rules is None and len(rules) == 1 and _is_for(rules[0], variable, record):
-            of_rules = {_id_of(rules[0]): numbers}
-        for rule, inner in (of_rules or {}).items():
+        if of_rules is None:  # a session, which knows what a lone rule did
+            alone = len(rules) == 1 and matching.applies(rules[0], variable, record.optimizer_name)
+            of_rules = {rules[0].id: numbers} if alone and not rules[0].shadow else {}
+        for rule, inner in of_rules.items():
             shares = inner.get("clamped_frac"), inner.get("clamped_frac_active")
             if None not in shares and numbers.get("active_frac", 1) > 0:
                 out.setdefault(rule, []).append(shares)
     return out
-
-
-def _is_for(rule, variable, record):
-    return matching.applies(rule, variable, record.optimizer_name)
-
-
-def _id_of(rule):
-    return rule["id"] if isinstance(rule, dict) else rule.id

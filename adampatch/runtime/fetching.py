@@ -36,7 +36,7 @@ class Together(object):
     def __enter__(self):
         self._outer = getattr(_fetched, "values", None)
         known = dict(self._outer or {})
-        missing = [v for v in self._variables if id(v) not in known]
+        missing = list({id(v): v for v in self._variables if id(v) not in known}.values())
         if missing:
             with tf.init_scope():  # also while something is being traced
                 flat = [tf.reshape(tf.cast(v.read_value(), tf.float64), [-1]) for v in missing]

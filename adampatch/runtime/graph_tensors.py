@@ -11,7 +11,7 @@ from adampatch.runtime.lazy import tf
 
 QUANTITIES = ("rate", "alpha", "update", "clamped")
 _REGISTRY = "_adampatch_tensors"
-_OWNERS = "_adampatch_owners"  # {key: (record, the operations of alpha and update)}
+_OWNERS = "_adampatch_owners"  # {key: (record, the operations of alpha and update, dominated)}
 
 
 def tensors(graph=None):
@@ -30,7 +30,7 @@ def tensors(graph=None):
     return {name: dict(found) for name, found in getattr(graph, _REGISTRY, {}).items()}
 
 
-def _register(name, found, record, marks):
+def _register(name, found, record=None, marks=(), dominated=None):
     with tf.init_scope():
         graph = tf.compat.v1.get_default_graph()
     registry = getattr(graph, _REGISTRY, None)
@@ -46,7 +46,8 @@ def _register(name, found, record, marks):
         n += 1
         key = "{}#{}".format(name, n)
     registry[key] = found
-    getattr(graph, _OWNERS)[key] = (record, marks)
+    if record is not None:
+        getattr(graph, _OWNERS)[key] = (record, marks, dominated)
 
 
 def _filler(shape, dtype):
@@ -92,10 +93,11 @@ def order_after(carried, done):
             found[quantity] = read
 
 
-def publish(record, name, rate, alpha, update, clamped):
+def publish(record, name, rate, alpha, update, clamped, dominated=None):
     """Registers the tensors of one update of the variable `name` by the optimizer of `record`.
 
-    `clamped` may be None (no rule) and `alpha` None (not known). Returns ops that the write
+    `clamped` may be None (no rule) and `alpha` None (not known); `dominated` is a mask of the elements
+    that epsilon decides, for the log alone, or None. Returns ops that the write
     of the variable has to depend on: the writes that carry the values out of a branch.
     """
     rate, update = tf.convert_to_tensor(rate), tf.convert_to_tensor(update)
@@ -114,7 +116,7 @@ def publish(record, name, rate, alpha, update, clamped):
     if clamped is None:
         with tf.init_scope():
             found["clamped"] = tf.zeros(found["rate"].shape, tf.bool)
-    _register(name, found, record, marks)
+    _register(name, found, record, marks, None if carriers else dominated)
     if carriers:
         record.carry(found, carriers)
     return hang

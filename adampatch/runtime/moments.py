@@ -158,10 +158,9 @@ class Moment(object):
             return 1.0 - as_float64(self.optimizer._get_beta_accumulators()[0])
         except (AttributeError, TypeError):
             pass  # only `tf.train` optimizers keep the power
-        for name in _BETAS:
-            beta = getattr(self.optimizer, name, None)
-            if beta is not None and not callable(beta):
-                return 1.0 - tf.pow(as_float64(beta), self.t)
+        beta = first_beta(self.optimizer)
+        if beta is not None:
+            return 1.0 - tf.pow(as_float64(beta), self.t)
         self.missing(rule, "1 - beta_1^t is asked for, and the code does not show beta_1")
 
     def missing(self, rule, what):
@@ -171,6 +170,15 @@ class Moment(object):
             "{} ({})".format(what, self.record.optimizer_name),
             "keep the rule from this optimizer with `optimizer`, or write it with another quantity",
         )
+
+
+def first_beta(optimizer):
+    """beta_1 as `optimizer` keeps it, or None."""
+    for name in _BETAS:
+        beta = getattr(optimizer, name, None)
+        if beta is not None and not callable(beta):
+            return beta
+    return None
 
 
 def as_float64(value):

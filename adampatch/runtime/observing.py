@@ -42,7 +42,8 @@ def observed_class(binding, cls):
     @functools.wraps(getattr(cls, name))
     def ending(self, *args, **kwargs):
         record = records.record_of(self, binding)
-        if any(rule.quantity == "rms_t" for rule in record.settings.rules):
+        sampled = not record.silent and worlds.world() != worlds.GRAPH
+        if sampled or any(rule.quantity == "rms_t" for rule in record.settings.rules):
             gradients.keep_in(binding, cls)
         given = kwargs.get("grads_and_vars", args[0] if args else None)
         if name == "apply_gradients":

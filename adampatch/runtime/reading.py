@@ -5,7 +5,7 @@ Reads variables of ours; writes nothing.
 
 import numpy as np
 
-from adampatch.runtime import fetching, records, settings, wrappers
+from adampatch.runtime import fetching, measures, records, settings, wrappers
 from adampatch.runtime.lazy import tf
 from adampatch.runtime.settings import NotYetAvailable
 
@@ -96,15 +96,26 @@ def percentiles(rates, suffix):
     return {name + suffix: float(value) for (name, _), value in zip(PERCENTILES, values)}
 
 
+def _sample(store):
+    """(rates, 1.0 where the element is active), float32 [k] each."""
+    return fetching.host_value(store.sheet.samples)[:, store.span[0] : store.span[1]]
+
+
 def _describe(store):
-    rates, active = fetching.host_value(store.sample)
-    counts = fetching.host_value(store.counts)
-    clamped, clamped_active, active_count, nonfinite, touched = (int(n) for n in counts)
+    rates, active = _sample(store)
+    numbers = fetching.host_value(store.sheet.numbers)[store.row]
+    counts, sums = numbers[: store.sheet.COUNTS], numbers[store.sheet.COUNTS :]
+    clamped, clamped_active, active_count, nonfinite, touched, dominated, dominated_active = map(int, counts)
     out = percentiles(rates, "")
     out.update(percentiles(rates[active != 0], "_active"))
     out["active_frac"] = active_count / float(max(touched, 1))
     out["clamped_frac"] = clamped / float(max(touched, 1))
     out["clamped_frac_active"] = clamped_active / float(max(active_count, 1))
+    out["eps_dominated_frac"] = None if dominated < 0 else dominated / float(max(touched, 1))
+    out["eps_dominated_frac_active"] = (
+        None if dominated < 0 else dominated_active / float(max(active_count, 1))
+    )
+    out.update(measures.described(sums.tolist(), touched, active_count))
     out["nonfinite"] = nonfinite
     out["elements"] = store.elements
     out["rules"] = _rules(store, touched, active_count)
@@ -154,8 +165,8 @@ def to_read(found):
     for record in found:
         small += [] if record.scalars is None else [record.updates] + list(record.scalars)
         for store in list(record.stores.values()):
-            own = (getattr(store, name, None) for name in ("sample", "counts", "rules", "totals"))
-            small += [variable for variable in own if variable is not None]
+            small += [store.sheet.samples, store.sheet.numbers]
+            small += [] if store.rules is None else [store.rules, store.totals]
     return small
 
 
@@ -192,7 +203,7 @@ def samples_of(found):
     with fetching.Together(to_read(found)):
         for record in found:
             for store in list(record.stores.values()):
-                rates, active = fetching.host_value(store.sample)
+                rates, active = _sample(store)
                 _put(out, store.key, (rates, active != 0))
     return out
 
@@ -212,7 +223,12 @@ def snapshot(optimizer):
     strided sample of at most 4096 elements, the same with the suffix
     `_active` over the elements whose direction is not 0, and exact over all elements
     `active_frac`, `clamped_frac`, `clamped_frac_active`, `nonfinite` (a count) and `elements`;
-    where an update touches some rows only, shares are of the touched elements. `rules` says of
+    where an update touches some rows only, shares are of the touched elements. With both suffixes, and None
+    where the code does not show what they are made of: `update_rms`, the root of the mean square of
+    rate * direction; `update_to_weight`, the norm of that over the norm of the variable after the
+    update; `rms_t`, the root of the mean of g^2/v with v free of its bias (about 1 for steady gradients;
+    not under `jit_compile`, where XLA rounds what has another reader otherwise); and
+    `eps_dominated_frac`, the share of elements where sqrt(v) is below epsilon. `rules` says of
     each rule that holds for the variable its `min` and `max` (None where it has none; outside of its
     window they are infinite),
     `clamped_frac` of all elements, `clamped_frac_active`, `changed_frac` (clamped, and the step was

@@ -232,9 +232,8 @@ class Record(object):
         with self.lock:
             own = [] if self.updates is None else [self.updates] + list(self.scalars)
             own += list(self.numbers.values())
-            for store in self.stores.values():
-                ours = (store.sample, store.counts, store.full, store.alone, store.rules, store.totals)
-                own += [v for v in ours if v is not None]
+            shared = {id(v): v for store in self.stores.values() for v in store.variables()}
+            own += list(shared.values())
             own += list(self.state.names.values())
         return own
 

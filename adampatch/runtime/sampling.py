@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 
-from adampatch.runtime import bounding, methods, moments, records, worlds
+from adampatch.runtime import bounding, measures, methods, moments, records, worlds
 from adampatch.runtime.lazy import tf
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
@@ -58,12 +58,13 @@ class Sample(object):
         rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
         outcome: the `bounding.Outcome`, None without a rule.
         shape: static shape of the model variable; dtype: its tf.DType; key: its name.
-        rows: int tensor [rows], where rate, direction and outcome are of those rows only.
+        shown: `measures.Shown`; rows: int tensor [rows], where rate, direction, outcome and what is shown
+            are of those rows only.
     """
 
-    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape")
+    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape", "shown")
 
-    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, rows=None):
+    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, shown, rows=None):
         self.rate = rate
         self.direction = direction
         self.alpha = alpha
@@ -71,6 +72,7 @@ class Sample(object):
         self.shape = shape
         self.dtype = dtype
         self.key = key
+        self.shown = shown
         self.rows = rows
 
     def whole(self, value, filler):
@@ -80,12 +82,49 @@ class Sample(object):
         return placed(value, self.rows, self.shape, filler)
 
 
-class Store(object):
-    """Variables that hold the last sample of one model variable.
+class Sheet(object):
+    """Variables that hold the last samples of the model variables that were first updated together.
+
+    One set for all of them: a condition costs, on every update, by what it may have to write.
 
     Attributes:
-        sample: float32 [2, k]: effective rates, and 1.0 where the direction was not 0.
-        counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
+        samples: float32 [2, k], effective rates and 1.0 where the direction was not 0, of one after the
+            other; numbers: float64 [n, 11], a row each: clamped, clamped and active, active, not finite,
+            touched, decided by epsilon, the same and active (these two -1 where the code does not show
+            them), and the four of `measures.sums`.
+        stores: the Stores, in the order of the rows.
+    """
+
+    COUNTS = 7
+
+    def __init__(self, stores, name):
+        self.stores = stores
+        total = 0
+        for row, store in enumerate(stores):
+            store.sheet, store.row = self, row
+            store.span = (total, total + -(-store.elements // store.stride))
+            total = store.span[1]
+        self.samples = worlds.hidden_variable(np.zeros([2, total], np.float32), tf.float32, name + "/samples")
+        empty = np.full([len(stores), self.COUNTS + len(measures.SUMS)], np.nan)
+        self.numbers = worlds.hidden_variable(empty, tf.float64, name + "/numbers")
+
+    def write(self, taken):
+        """Writes {Store: (its numbers, its sample)}; of the others the last ones stay."""
+        if len(taken) < len(self.stores):
+            numbers, samples = self.numbers.read_value(), self.samples.read_value()
+            taken = {
+                store: taken.get(store) or (numbers[store.row], samples[:, store.span[0] : store.span[1]])
+                for store in self.stores
+            }
+        worlds.put(self.numbers, tf.stack([taken[store][0] for store in self.stores]))
+        worlds.put(self.samples, tf.concat([taken[store][1] for store in self.stores], 1))
+
+
+class Store(object):
+    """Where the last sample of one model variable is held.
+
+    Attributes:
+        sheet, row, span: the Sheet, its row there, first and last column of its sample.
         hits: ids of the rules that hold for the variable, in the order of the rows of
         rules: float64 [n, 7]: lower and upper bound, elements clamped, clamped and active, clamped and
             with another step, whether its bounds crossed, |applied - stock| / |stock|; of the sample; and
@@ -100,10 +139,8 @@ class Store(object):
         self.hits = hits
         self.elements = int(np.prod(shape, dtype=np.int64))
         self.stride = max(1, -(-self.elements // SAMPLE))
-        size = -(-self.elements // self.stride)
+        self.sheet = self.row = self.span = None
         name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
-        self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
-        self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
         self.rules = self.totals = None
         if hits:
             self.rules = worlds.hidden_variable(np.full([len(hits), 7], np.nan), tf.float64, name + "/rules")
@@ -113,6 +150,11 @@ class Store(object):
         if full:
             filler = np.full(shape, np.nan, np.float32)
             self.full = worlds.hidden_variable(lambda: tf.cast(filler, dtype), dtype, name + "/rate")
+
+    def variables(self):
+        """All of them; those of the sheet are shared."""
+        own = (self.sheet.samples, self.sheet.numbers, self.rules, self.totals, self.full, self.alone)
+        return [variable for variable in own if variable is not None]
 
 
 def due(record):
@@ -135,17 +177,20 @@ def _counter(record):
     return record.updates
 
 
-def _store(optimizer, record, identity, sample):
+def _make_stores(optimizer, record, samples):
+    """Makes the stores of those of {identity: Sample} that have none, with one sheet for all of them."""
     with record.lock:
-        store = record.stores.get(identity)
-        if store is None:
-            full = record.settings.emit == "tensor"
-            rules = [] if sample.outcome is None else [hit.rule for hit in sample.outcome.hits]
-            totals = totals_of(optimizer, record, sample.key, rules) if rules else None
-            hits = [rule.id for rule in rules]
-            store = Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
-            record.stores[identity] = store
-        return store
+        made = {}
+        for identity, sample in samples.items():
+            if identity not in record.stores:
+                full = record.settings.emit == "tensor"
+                rules = [] if sample.outcome is None else [hit.rule for hit in sample.outcome.hits]
+                totals = totals_of(optimizer, record, sample.key, rules) if rules else None
+                hits = [rule.id for rule in rules]
+                made[identity] = Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
+        if made:
+            Sheet(list(made.values()), "sheet")
+            record.stores.update(made)
 
 
 def totals_of(optimizer, record, key, rules):
@@ -179,28 +224,39 @@ def _count(mask):
     return tf.reduce_sum(tf.cast(mask, tf.int64))
 
 
-def _take(sample, store):
-    """Writes one sample; elementwise work over the variable, so only on sampled updates."""
+def _number(mask):
+    return tf.reduce_sum(tf.cast(mask, tf.float64))
+
+
+def _take(sample, store, debias):
+    """(numbers, sample) for the sheet; elementwise work over the variable, so only on sampled updates.
+    `debias`: see `measures.debiasing`."""
     raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
-    active = tf.not_equal(sample.whole(_fenced(sample.direction, sample)(), 0), 0)
+    direction = sample.whole(_fenced(sample.direction, sample)(), 0)
+    active = tf.not_equal(direction, 0)
     touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
     if sample.outcome is None:
         effective = raw
-        clamped = clamped_active = tf.zeros([], tf.int64)
+        clamped = clamped_active = tf.zeros([], tf.float64)
     else:
         effective, mask = (
             sample.whole(sample.outcome.rate, np.nan),
             sample.whole(sample.outcome.clamped, False),
         )
-        clamped, clamped_active = _count(mask), _count(tf.logical_and(mask, active))
+        clamped, clamped_active = _number(mask), _number(tf.logical_and(mask, active))
         _take_rules(sample, store, active)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
-    counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
-    worlds.put(store.counts, tf.stack(counts))
+    counts = [clamped, clamped_active, _number(active), _number(nonfinite), _number(touched)]
+    dominated = measures.dominated(sample.shown, raw)
+    if dominated is None:
+        counts += [tf.constant(-1, tf.float64)] * 2
+    else:
+        counts += [_number(tf.logical_and(dominated, mask)) for mask in (touched, active)]
+    counts += measures.sums(sample.shown, sample, effective, raw, direction, active, debias)
     picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
-    worlds.put(store.sample, tf.stack(picked))
     if store.full is not None:
         worlds.put(store.full, tf.cast(effective, store.full.dtype))
+    return tf.stack(counts), tf.stack(picked)
 
 
 def _take_rules(sample, store, active):
@@ -246,8 +302,14 @@ def _step_number(optimizer, updates, counted):
 
 
 def _take_all(optimizer, record, samples, updates, counted):
+    lr, step = moments.learning_rate(optimizer, counted), _step_number(optimizer, updates, counted)
+    debias = measures.debiasing(optimizer, lr, step)
+    taken = {}
     for identity, sample in samples.items():
-        _take(sample, record.stores[identity])
+        store = record.stores[identity]
+        taken.setdefault(store.sheet, {})[store] = _take(sample, store, debias)
+    for sheet, of_sheet in taken.items():
+        sheet.write(of_sheet)
     alpha = tf.constant(np.nan, tf.float64)
     for sample in samples.values():
         if sample.alpha is not None:
@@ -255,9 +317,8 @@ def _take_all(optimizer, record, samples, updates, counted):
             if value.shape.num_elements() == 1:
                 alpha = moments.as_float64(value)
                 break
-    lr = moments.learning_rate(optimizer, counted)
     worlds.put(record.scalars[0], tf.stack([tf.constant(np.nan, tf.float64) if lr is None else lr, alpha]))
-    worlds.put(record.scalars[1], _step_number(optimizer, updates, counted))
+    worlds.put(record.scalars[1], step)
 
 
 @worlds.do_not_convert
@@ -289,8 +350,7 @@ def _flush_eager(optimizer, record, samples):
         return  # no step ran
     was_due, record.due = record.due, None
     if was_due and samples:
-        for identity, sample in samples.items():
-            _store(optimizer, record, identity, sample)
+        _make_stores(optimizer, record, samples)
         _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
     worlds.add(record.updates, 1)
 
@@ -301,8 +361,7 @@ def _counted(optimizer):
 
 def _flush_function(optimizer, record, samples):
     _counter(record)
-    for identity, sample in samples.items():
-        _store(optimizer, record, identity, sample)
+    _make_stores(optimizer, record, samples)
     _take_if_due(optimizer, record, samples, record.updates, _counted(optimizer))
 
 
@@ -319,7 +378,7 @@ def _take_if_due(optimizer, record, samples, updates, counted):
 
         # Always true for every == 1, which XLA does not know: a branch keeps our readers apart.
         due = tf.less_equal(tf.math.floormod(updates.read_value(), max(every, 2)), int(every == 1))
-        tf.cond(due, take, lambda: tf.constant(False))
+        worlds.kept_whole(tf.cond(due, take, lambda: tf.constant(False)))
     worlds.add(updates, 1)
 
 
@@ -330,7 +389,8 @@ def take_alone(optimizer, record, identity, sample):
     Each variable then counts its own updates, and has a `tf.cond` of its own.
     """
     _counter(record)
-    store = _store(optimizer, record, identity, sample)
+    _make_stores(optimizer, record, {identity: sample})
+    store = record.stores[identity]
     with record.lock:
         if store.alone is None:
             store.alone = worlds.hidden_variable(np.int64(0), tf.int64, "alone")

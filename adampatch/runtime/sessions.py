@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 
-from adampatch.runtime import graph_tensors, reading, records
+from adampatch.runtime import graph_tensors, measures, reading, records
 from adampatch.runtime.lazy import tf
 
 #: updates at the start of which every one shows its alpha and lr: there alpha moves most
@@ -161,7 +161,7 @@ def _updated(graph, fetches):
         branches = any(name in types for name in _BRANCHES + _CALLS)
         cache[place] = [
             key
-            for key, (_, marks) in owners.items()
+            for key, (_, marks, _) in owners.items()
             if any(mark in closure if mark.graph is graph else branches for mark in marks)
         ]
     return cache[place]
@@ -236,14 +236,15 @@ def _statistics(graph, key):
             graph._unsafe_unfinalize()
         try:
             with graph.as_default(), tf.compat.v1.control_dependencies(None), tf.name_scope("adampatch/log"):
-                known[key] = _made(graph_tensors.tensors(graph)[key])
+                dominated = _of_graph(graph, "_adampatch_owners")[key][2]
+                known[key] = _made(graph_tensors.tensors(graph)[key], dominated)
         finally:
             if finalized:
                 graph.finalize()
     return known[key]
 
 
-def _made(found):
+def _made(found, dominated):
     rate, update, clamped = found["rate"], found["update"], found["clamped"]
     elements = rate.shape.num_elements()
     stride = max(1, -(-(elements or 1) // _SAMPLED))
@@ -252,11 +253,15 @@ def _made(found):
         # Rows that a lazy update leaves alone have no rate and no update.
         touched = tf.logical_or(active, tf.logical_not(tf.math.is_nan(rate)))
         broken = tf.logical_and(tf.logical_not(tf.math.is_finite(rate)), touched)
-        masks = (clamped, tf.logical_and(clamped, active), active, broken, touched)
+        masks = [clamped, tf.logical_and(clamped, active), active, broken, touched]
+        if dominated is not None:
+            masks += [tf.logical_and(dominated, mask) for mask in (touched, active)]
         picked = [tf.cast(tf.reshape(part, [-1])[::stride], tf.float32) for part in (rate, active)]
         counts = [tf.reduce_sum(tf.cast(mask, tf.int64)) for mask in masks]
-        square = tf.reduce_mean(tf.square(tf.cast(update, tf.float64)))
-        return {"sample": tf.stack(picked), "counts": tf.stack(counts), "update_rms": tf.sqrt(square)}
+        squares = 2.0 * tf.nn.l2_loss(tf.cast(update, tf.float64))
+        made = {"sample": tf.stack(picked), "counts": tf.stack(counts), "squares": squares}
+        made["elements"] = tf.size(rate, out_type=tf.int64)
+        return made
 
 
 def _snapshot(step, got):
@@ -265,14 +270,19 @@ def _snapshot(step, got):
     found["variables"], samples = {}, {}
     for key, numbers in got.get("variables", {}).items():
         rates, active = numbers["sample"][0], numbers["sample"][1] != 0
-        clamped, clamped_active, active_count, broken, touched = (int(n) for n in numbers["counts"])
+        counts = [int(n) for n in numbers["counts"]]
+        clamped, clamped_active, active_count, broken, touched = counts[:5]
         out = reading.percentiles(rates, "")
         out.update(reading.percentiles(rates[active], "_active"))
         out["active_frac"] = active_count / float(max(touched, 1))
         out["clamped_frac"] = clamped / float(max(touched, 1))
         out["clamped_frac_active"] = clamped_active / float(max(active_count, 1))
         out["nonfinite"] = broken
-        out["update_rms"] = float(numbers["update_rms"])
+        out["elements"] = int(numbers["elements"])
+        out.update(measures.dominated_shares(*(counts[5:] or [-1, -1]), touched, active_count))
+        # The weights and the gradient are being changed, or gone, where a session could fetch them.
+        sums = [numbers["squares"], math.nan, math.nan, math.nan]
+        out.update(measures.described(sums, touched, active_count))
         found["variables"][key] = out
         samples[key] = (rates, active)
     return found, samples

@@ -96,11 +96,7 @@ class JsonLines(object):
 
     def write(self, batch):
         """Appends the rows of a batch in one piece."""
-        lines = [
-            _line((batch.step, batch.time, batch.optimizer, variable, metric, value, rule))
-            for variable, metric, value, rule in batch.rows
-        ]
-        data = "".join(lines).encode("utf-8")
+        data = "".join(_lines(batch)).encode("utf-8")
         # Opened each time: what a writer in another process appended stays whole.
         with open(self.path, "ab+") as stream:
             if stream.tell() and not _ends_a_line(stream):
@@ -113,18 +109,31 @@ def _ends_a_line(stream):
     return stream.read(1) == b"\n"
 
 
-def _line(values):
-    pairs = ("{}: {}".format(json.dumps(name), _json(value)) for name, value in zip(ROW, values))
-    return "{" + ", ".join(pairs) + "}\n"
+def _lines(batch):
+    # Names recur, and `json.dumps` of each would take longer than all the rest of a sample.
+    names = {}
+
+    def quoted(name):
+        if name not in names:
+            names[name] = json.dumps(name)
+        return names[name]
+
+    fields = ", ".join('"{}": {{}}'.format(name) for name in ROW)
+    line = ("{{" + fields + "}}\n").format
+    step, now, optimizer = json.dumps(batch.step), json.dumps(batch.time), json.dumps(batch.optimizer)
+    return [
+        line(step, now, optimizer, quoted(variable), quoted(metric), _json(value), quoted(rule))
+        for variable, metric, value, rule in batch.rows
+    ]
 
 
 def _json(value):
     """JSON has no word for infinity; a number too great for a double is read as that everywhere."""
-    if isinstance(value, float) and math.isnan(value):
+    if math.isnan(value):
         return "null"
-    if isinstance(value, float) and math.isinf(value):
+    if math.isinf(value):
         return "1e999" if value > 0 else "-1e999"
-    return json.dumps(value)
+    return repr(float(value))
 
 
 class EventFile(object):

@@ -11,6 +11,7 @@ from adampatch.runtime import (
     graph_reads,
     graph_tensors,
     kernels,
+    measures,
     moments,
     records,
     sampling,
@@ -24,8 +25,8 @@ class _Site(object):
 
     Attributes:
         rules: the Rules that hold for the variable; key: the name it is reported under.
-        stock_rate, alpha, lr, gradient, first_power: what the code at the site shows, set by it; the last
-            three None where only the optimizer can tell.
+        stock_rate, alpha, lr, gradient, first_power, epsilon: what the code at the site shows, set by it;
+            the last four None where only the optimizer can tell.
     """
 
     def __init__(self, binding, optimizer, variable):
@@ -41,7 +42,8 @@ class _Site(object):
         self.rules = self.record.rules_for(self.path)
         self.idle = not self.rules and self.record.silent
         self.key = None if self.idle else self.record.key(self.identity, self.path)
-        self.stock_rate = self.alpha = self.lr = self.gradient = self.first_power = self.rows = None
+        self.stock_rate = self.alpha = self.lr = self.gradient = self.first_power = None
+        self.rows = self.epsilon = None
 
     # -- what rules ask for --------------------------------------------------------------------
 
@@ -141,6 +143,7 @@ class _Site(object):
             shape,
             worlds.dtype_of(self.variable),
             self.key,
+            self._shown(alpha if outcome is None else self._stock_alpha()),
             self.rows,
         )
         graph = worlds.current_graph()
@@ -148,6 +151,34 @@ class _Site(object):
             self.record.queue(graph, self.identity, sample)
         else:
             sampling.take_alone(self.optimizer, self.record, self.identity, sample)
+
+    def dominated(self, raw, alpha):
+        """Mask of the elements that epsilon decides, of stock's rate and alpha; None where nothing tells."""
+        if self.rows is not None or alpha is None:
+            return None
+        return measures.dominated(measures.Shown(alpha=lambda: alpha, epsilon=self._epsilon()), raw)
+
+    def _epsilon(self):
+        if self.epsilon is None:
+            self.epsilon = measures.epsilon_of(self.optimizer)
+        return self.epsilon
+
+    def _stock_alpha(self):
+        alpha = self.alpha
+        return None if alpha is None else lambda: alpha
+
+    def _shown(self, alpha):
+        """What else the site shows; `alpha` gives stock's."""
+        gradient = None
+        if worlds.fence() is None:  # XLA would round the step otherwise, had the gradient one more reader
+            if self.gradient is None:
+                self.gradient = gradients.gradient_of(self.record, self.variable)
+            if self.gradient is not None:
+
+                def gradient():
+                    return self.gradient_for(None, None)
+
+        return measures.Shown(self.weights, gradient, sampling.freeze(alpha), self._epsilon())
 
     def not_observed(self, error):
         """Warns once that this site goes unobserved."""
@@ -233,7 +264,11 @@ def _publish_step(site, update, reads, rate, alpha, outcome):
         # Before the write: `_finish` moves the beta powers in place once the writes are done,
         # and an alpha evaluated after that would be the next update's.
         hang = [] if scalar is None else [scalar]
-        hang += graph_tensors.publish(site.record, site.path, effective, scalar, shown, clamped)
+        dominated = None
+        if rows is None and shape is not None:
+            raw = effective if outcome is None else sampling.spread(reads.of(rate), shape)
+            dominated = site.dominated(raw, scalar if site.alpha is None else site.alpha)
+        hang += graph_tensors.publish(site.record, site.path, effective, scalar, shown, clamped, dominated)
         with tf.control_dependencies(hang):
             update = tf.identity(update) if hang else update
     return update if slices is None else tf.IndexedSlices(update, slices.indices, slices.dense_shape)
@@ -275,6 +310,7 @@ def _stock_call(site, kernel, resource, x, run):
     out = run()
     try:
         if site.wanted():
+            site.gradient, site.epsilon = x.grad, x.epsilon
 
             def read():
                 states = {
@@ -289,6 +325,7 @@ def _stock_call(site, kernel, resource, x, run):
 
 
 def _stock_call_in_graph(site, kernel, resource, x, run):
+    site.epsilon = x.epsilon
     with tf.name_scope("adampatch"):
         alpha = kernel.alpha(x)
     with tf.control_dependencies([alpha]):  # before the beta powers move on
@@ -298,7 +335,10 @@ def _stock_call_in_graph(site, kernel, resource, x, run):
         with tf.control_dependencies([done]), tf.name_scope("adampatch"):
             states = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
             seen = kernel.read(x, states, alpha)
-            hang = graph_tensors.publish(site.record, site.path, seen.rate, alpha, seen.update, None)
+            dominated = site.dominated(seen.rate, alpha)
+            hang = graph_tensors.publish(
+                site.record, site.path, seen.rate, alpha, seen.update, None, dominated
+            )
             if not hang:
                 return out
             with tf.control_dependencies(hang):
@@ -318,6 +358,7 @@ def _bounded_call(site, kernel, resource, x):
         new = kernel.advance(x, old)
         stock = kernel.read(x, new, kernel.alpha(x))
         site.lr, site.gradient, site.first_power = x.lr, x.grad, x.beta1_power
+        site.epsilon = x.epsilon
         outcome = site.bounded(stock.rate, stock.direction, None, stock.update, stock.alpha)
         writes = [kernels.write_state(getattr(x, name), new[name], x, resource) for name in kernel.states]
         writes += outcome.writes
@@ -326,8 +367,9 @@ def _bounded_call(site, kernel, resource, x):
                 if worlds.world() == worlds.GRAPH:
                     clamped = tf.broadcast_to(outcome.clamped, tf.shape(outcome.rate))
                     writes += graph_tensors.publish(
-                        site.record, site.path, outcome.rate, outcome.alpha, outcome.update, clamped
-                    )
+                        site.record, site.path, outcome.rate, outcome.alpha, outcome.update, clamped,
+                        site.dominated(stock.rate, stock.alpha),
+                    )  # fmt: skip
                 elif site.wanted():
                     site.queue(lambda: stock.rate, lambda: stock.direction, lambda: outcome.alpha, outcome)
             except Exception as error:

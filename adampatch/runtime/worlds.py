@@ -94,6 +94,24 @@ def fence():
     return lambda tensor: barrier(tensor)[0]
 
 
+def kept_whole(chosen):
+    """Has the `tf.cond` in a function that gives `chosen` run as one operation, not as one for each tensor
+    that its branches take, which costs several times as much on every update.
+
+    Only where there is one device: what runs as one operation runs on one.
+    """
+    if tf.executing_eagerly() or not hasattr(tf.config, "list_logical_devices"):
+        return
+    devices = [device for device in tf.config.list_logical_devices() if "XLA" not in device.device_type]
+    op = chosen.op
+    while op.type == "Identity":
+        op = op.inputs[0].op
+    if len(devices) == 1 and op.type in ("If", "StatelessIf"):
+        from tensorflow.core.framework import attr_value_pb2
+
+        op._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
+
+
 def in_compiled_branch():
     """Whether this is traced inside a cond branch of a function with `jit_compile=True`."""
     try:
