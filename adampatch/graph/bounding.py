@@ -18,7 +18,7 @@ _OF_VARIABLES = ("update_rms", "rms_t", "update_to_weight")
 
 class Parts(NamedTuple):
     """Tensors of one update. ``update``: stock's; ``weights`` reads the variable before it; ``gradient``:
-    None where it does not have the variable's shape."""
+    None where it is not of the variable's shape and type."""
 
     rate: str
     direction: str
@@ -232,7 +232,9 @@ class _Bounding:
             return self.root_mean_square(step)
         if quantity == "rms_t":
             if self.parts.gradient is None:
-                raise NotShown(rule, "rms_t asks for the whole gradient, and this update is given rows of it")
+                raise NotShown(
+                    rule, "rms_t asks for the gradient of the whole variable, which this update does not show"
+                )
             # R*c1/lr is 1/(sqrt(v/c2) + eps) in both forms of Adam
             debiased = self.scalars.apply(
                 "RealDiv", self.scalars.first_correction(rule), self.scalars.lr(rule)

@@ -173,9 +173,9 @@ def _of_write(body: Body, site: Site, rules: Held, clocks: Clocks, source: str) 
     direction = emitter.tensor(separation.direction, dtype)
     decay = optional(emitter, separation.decay, dtype)
     scalars = Scalars(emitter, shown_by(site, clocks), dtype, clocks, site.node.name)
-    gradient = None
-    if not site.sparse:
-        gradient = emitter.tensor(Leaf("grad", Role.GRADIENT, GRADIENT), dtype)
+    held = reader.tensors.get(Leaf("grad", Role.GRADIENT, GRADIENT).key, [])
+    # of an argument no type is said, and an update's arithmetic is all of one
+    whole = [ref for ref, kind in held if kind in (0, dtype)] if not site.sparse else []
 
     def weights() -> str:
         if site.sparse:
@@ -185,7 +185,7 @@ def _of_write(body: Body, site: Site, rules: Held, clocks: Clocks, source: str) 
         row = WRITES[site.node.op]
         return _read(emitter, writer.inputs[0], dtype, row.resource, "var", tuple(writer.control_inputs()))
 
-    parts = Parts(rate, direction, decay, stock, weights, gradient)
+    parts = Parts(rate, direction, decay, stock, weights, whole[0] if whole else None)
     outcome = bounded(emitter, scalars, rules, dtype, parts)
     shown = _taken_off(emitter, site, outcome.update, dtype)
     tensors = _shown(emitter, outcome, alpha, shown, dtype)
