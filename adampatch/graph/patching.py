@@ -21,7 +21,6 @@ from adampatch.graph.scalars import NotShown, Scalars
 from adampatch.graph.shown import shown_by
 from adampatch.graph.sites import MARK, Site
 
-QUANTITIES = ("rate", "alpha", "update", "clamped")
 #: what goes before the id of a rule in the name of its mask
 RULES = "rules/"
 

@@ -57,9 +57,13 @@ def train(session):
 
 
 def distance(first, second):
-    """The largest difference in units in the last place."""
-    whole = [(a.view("int32").astype("int64"), b.view("int32")) for a, b in zip(first, second)]
-    return max(int(np.abs(a - b).max()) for a, b in whole)
+    """The largest difference in units in the last place, of counters in ones."""
+
+    def places(array):
+        array = np.atleast_1d(array)
+        return array.view("int32").astype("int64") if array.dtype == np.float32 else array.astype("int64")
+
+    return max(int(np.abs(places(a) - places(b)).max()) for a, b in zip(first, second))
 
 
 def compared(stock, found):
