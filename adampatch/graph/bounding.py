@@ -17,14 +17,14 @@ _OF_VARIABLES = ("update_rms", "rms_t", "update_to_weight")
 
 
 class Parts(NamedTuple):
-    """Tensors of one update. ``update``: stock's; ``weights`` reads the variable before it; ``gradient``:
-    None where it is not of the variable's shape and type."""
+    """Tensors of one update. ``update``: stock's; ``weights`` reads the variable before it, ``gradient`` is
+    the variable's; None where the update is of some rows, or its gradient is."""
 
     rate: str
     direction: str
     decay: Optional[str]
     update: str
-    weights: Callable[[], str]
+    weights: Optional[Callable[[], str]]
     gradient: Optional[str]
 
 
@@ -243,6 +243,8 @@ class _Bounding:
             scale = self.emitter.typed("Mul", "debiased", [self.stock_rate, factor], self.dtype)
             ratio = self.emitter.typed("Mul", "ratio", [self.parts.gradient, scale], self.dtype)
             return self.root_mean_square(ratio)
+        if self.parts.weights is None:
+            raise NotShown(rule, "update_to_weight asks for the whole variable, and this update is of rows")
         kind = wide(self.dtype)
         weight, size = self.root_mean_square(self.parts.weights()), self.root_mean_square(step)
         some = self.positive(weight, kind)

@@ -220,7 +220,10 @@ def judge_graph(
     if not recorded.ruled:
         return shown
     own = {update.variable for update in updates if update.variable is not None}
-    idle = case.binds_nothing
+    exact = all(record.exact for record in records.values())
+    idle = case.binds_nothing and exact
+    if not exact:  # an approximate operation differs with its place: these are judged by their balls
+        own |= {name for replay in replays.values() for name in replay.moments().values()}
     divergence, _ = differs(recorded, "ruled", case.steps, frozenset() if idle else frozenset(own))
     if divergence is not None:
         return replace_verdict(shown, judging.FAIL, divergence)
@@ -256,7 +259,7 @@ def _ruled(
             return replace_verdict(shown, judging.FAIL, divergence | {"variable": update.variable})
     if not hits and case.rule is not None:
         shown.reason = f"nothing reached the rule {case.rule}"
-    elif not hits:
+    elif not hits and not case.binds_nothing:
         shown.verdict, shown.reason = judging.INCONCLUSIVE, "no rate was out of bounds"
     return shown
 

@@ -34,7 +34,6 @@ from adampatch.verify.session import (
     Request,
     Result,
     calibrated,
-    described,
     devices_of,
     not_run,
 )
@@ -60,7 +59,7 @@ def verify_graph(
         folder = Path(name)
         target = Target(folder / "target")
         with Worker(folder, request.executable, [target.folder]) as worker:
-            environment, _ = described(worker, target)
+            environment = _described(worker)
             how = "a patched temporary copy against the file"
             result = Result(
                 {"executable": worker.executable, "seed": request.seed, "graph": path, "how": how}
@@ -89,6 +88,21 @@ def verify_graph(
             progress(len(cases), len(cases), "")
     result.not_verified += not_run(result)
     return result
+
+
+def _described(worker: Worker) -> dict[str, Any]:
+    """What the worker says of its environment. Raises AdampatchError."""
+    try:
+        environment = worker.ask({"do": "describe"}, _SECONDS)
+        broken = environment.get("error")
+    except WorkerFailed as error:
+        broken = str(error)
+    if broken:
+        raise AdampatchError(
+            worker.executable,
+            f"{broken}; nothing was verified: --python takes an interpreter with TensorFlow",
+        )
+    return environment
 
 
 class _Verification:

@@ -220,6 +220,19 @@ def reciprocal_root() -> Any:
     return tf.group(*done)
 
 
+def checked_before_it_is_written() -> Any:
+    """The write waits for a check of the value that it writes."""
+    loss, (kernel, _) = model()
+    zeros = v1.zeros_initializer()
+    m, v = (v1.get_variable(n, [4, 3], initializer=zeros, use_resource=True) for n in "mv")
+    g = tf.gradients(loss, kernel)[0]
+    new_m = m.assign(0.9 * m + 0.1 * g, read_value=True)
+    new_v = v.assign(0.999 * v + 0.001 * g * g, read_value=True)
+    new = kernel - 0.01 * new_m / (tf.sqrt(new_v) + 1e-7)
+    with tf.control_dependencies([tf.debugging.assert_less(new, 1e6)]):
+        return kernel.assign(new)
+
+
 CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "nested functions": (nested_functions, ["patched"] * 2),  # one for each shape
     "shared moments": (shared_moments, ["patched"] * 2),
@@ -238,6 +251,7 @@ CASES: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "both sides of a branch": (both_sides_of_a_branch, ["patched"] * 4),
     "decay before": (decay_before, ["patched"] * 2),
     "sign of the moment": (sign_of_the_moment, []),
+    "checked": (checked_before_it_is_written, ["patched"]),
     "added step": (added_step, ["patched"] * 2),
     "reciprocal root": (reciprocal_root, ["patched"] * 2),
 }

@@ -56,6 +56,23 @@ def test_what_may_not_move_does_not(case):
             assert np.array_equal(start[name], end[name])
 
 
+@pytest.mark.parametrize("quantity", ["alpha", "update", "update_rms", "update_to_weight", "rms_t"])
+@pytest.mark.parametrize("case", ["checked", "control edges", "averaged", "decay before", "taken names"])
+def test_every_quantity_is_bounded_without_a_cycle_or_another_order(case, quantity):
+    build, _ = CASES[case]
+    stock = serialized(graph_of(build))
+    bound = {"alpha": 1e-4, "rms_t": 1e-3}.get(quantity, 1e-5)
+    data, edits, sites = patched(stock, rules(high=bound, quantity=quantity))
+    if case == "checked" and quantity == "rms_t":  # there is no bias to correct
+        assert statuses(sites) == ["AP243"]
+        return
+    start, free, found = trained(stock, steps=0)[0], trained(stock)[0], trained(data)[0]
+    path = edits[0].site.paths[0]
+    assert np.abs(found[path] - start[path]).max() < np.abs(free[path] - start[path]).max()
+    idle = patched(stock, rules(high=1e30, quantity=quantity))[0]
+    assert same_bits(free, trained(idle)[0])
+
+
 def test_a_graph_whose_variables_are_constants_has_no_update():
     graph = graph_of(v1_adam())
     with v1.Session(graph=graph) as session:

@@ -175,6 +175,37 @@ def test_signatures_that_share_functions(tmp_path):
     assert highest and max(highest) == np.float32(0.004)
 
 
+#: rules that let nothing of the update of Keras' Adam through, and one that does
+IN_FUNCTIONS = {
+    "window": 'quantity = "rate"\nmax = 0.0\nend = 3',
+    "of lr": 'quantity = "rate"\nmax = 0.0\nrelative_to = "lr"',
+    "alpha": 'quantity = "alpha"\nmax = 0.0',
+    "closing": 'quantity = "rate"\nmax = { kind = "linear", from = 0.0, to = 0.0, end = 9 }',
+    "corrected": 'quantity = "rate"\nmax = 0.0\nconvention = "corrected"',
+    "update": 'quantity = "update"\nmax = 0.0',
+    "update_rms": 'quantity = "update_rms"\nmax = 0.0',
+    "update_to_weight": 'quantity = "update_to_weight"\nmax = 0.0',
+    "rms_t": 'quantity = "rms_t"\nmax = 0.0',
+    "bounded": 'quantity = "update"\nmax = 0.25\nrelative_to = "lr"',
+}
+
+
+@pytest.mark.parametrize("name", IN_FUNCTIONS)
+def test_rules_hold_in_functions(name, saved, tmp_path):
+    rule = f'version = 1\n[[rule]]\nid = "r"\nmatch = ["kernel"]\n{IN_FUNCTIONS[name]}\n'
+    (tmp_path / "rules.toml").write_text(rule)
+    code, out, err = run("apply", saved, tmp_path / "out", "--rules", tmp_path / "rules.toml", "--outputs")
+    assert code == 0, out + err
+    start = tf.saved_model.load(str(saved)).kernel.numpy()
+    held, later = (trained(tmp_path / "out", steps)[0]["kernel"] for steps in (3, 5))
+    if name == "bounded":  # by a quarter of 0.01 a step, where stock's is about 0.01
+        size = np.abs(held - start)
+        assert 0.9 * 3 * 0.0025 < size.max() < 3 * 0.0025 + 1e-6
+        return
+    assert np.array_equal(start, held)
+    assert np.array_equal(start, later) == (name != "window")
+
+
 def test_outputs_are_for_saved_models(tmp_path):
     (tmp_path / "x.pb").write_bytes(graph_of(v1_adam()).as_graph_def().SerializeToString())
     code, _, err = run("apply", tmp_path / "x.pb", tmp_path / "y.pb", "--outputs")
