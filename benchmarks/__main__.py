@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import graphs
 from benchmarks.scanning import scan_speeds
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -136,9 +137,12 @@ def main() -> None:
         print(f"| {tool} | {words} |")
     print()
     print(f"scan of one file, as a process: {start:.2f} of `import click, gast, libcst` (at most 3)")
+    print("\n`graph apply` of graphs that grow\n")
+    growth = graphs.growth()
+    print(graphs.table(growth))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     scan = {"files": seen, "files_per_cpu_second": speeds, "one_file_over_imports": start}
-    figures = {"machine": machine, "ratios": tables, "scan": scan}
+    figures = {"machine": machine, "ratios": tables, "scan": scan, "graphs": growth}
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 

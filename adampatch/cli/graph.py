@@ -50,7 +50,7 @@ def scan(source: str, exit_code: bool, style: str, quiet: bool, verbose: int, de
 @click.argument("source", metavar="IN")
 @click.argument("out", metavar="[OUT]", required=False)
 @click.option("--in-place", is_flag=True, help="Replace IN; the original is kept for `adampatch revert`.")
-@click.option("--rules", "rules_name", metavar="FILE|PRESET", help="Bound the rates by these rules.")
+@click.option("--rules", "rules_name", metavar="FILE|PRESET", help="Build these rules in.")
 @click.option("--outputs", is_flag=True, help="Signatures of a SavedModel give the rates: adampatch_rate.")
 @click.option(
     "--python",

@@ -107,7 +107,8 @@ def command(
 
     Takes every Adam-family optimizer of the TensorFlow and Keras of this Python, or of
     --python's. With PATH: the classes and uses of a project, which are imported and run; where
-    it is patched, what is on disk against the originals, else a patched temporary copy.
+    it is patched, what is on disk against the originals, else a patched temporary copy. With the
+    path of a graph (.pb, .pbtxt, .meta, or a SavedModel's directory): the updates in it.
 
     Without a rule patched and stock must agree to the bit; both, and what a rule clamps, must
     lie within a bound derived from the format's rounding.
@@ -117,6 +118,8 @@ def command(
     """
     from adampatch.project.interpreter import installed_versions
     from adampatch.verify import carrying, rendering, report
+    from adampatch.verify.graph_subject import is_graph
+    from adampatch.verify.graphs import verify_graph
     from adampatch.verify.projects import verify_project
     from adampatch.verify.session import Request, verify
 
@@ -152,10 +155,12 @@ def command(
 
     if not quiet:
         packages = installed_versions(request.executable, _PACKAGES)
-        options.note(report.outlook_in_words(request, packages, path))
+        options.note(report.outlook_in_words(request, packages, path, path is not None and is_graph(path)))
     with _progress(quiet) as progress:
         if path is None:
             result = verify(request, progress, announce)
+        elif is_graph(path):
+            result = verify_graph(path, request, progress, announce)
         else:
             result = verify_project(path, request, progress, announce)
     document = report.as_document(result)

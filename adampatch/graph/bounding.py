@@ -17,14 +17,14 @@ _OF_VARIABLES = ("update_rms", "rms_t", "update_to_weight")
 
 
 class Parts(NamedTuple):
-    """Tensors of one update. ``update``: stock's; ``weights`` reads the variable before it; ``gradient``:
-    None where it does not have the variable's shape."""
+    """Tensors of one update. ``update``: stock's; ``weights`` reads the variable before it, ``gradient`` is
+    the variable's; None where the update is of some rows, or its gradient is."""
 
     rate: str
     direction: str
     decay: Optional[str]
     update: str
-    weights: Callable[[], str]
+    weights: Optional[Callable[[], str]]
     gradient: Optional[str]
 
 
@@ -232,7 +232,9 @@ class _Bounding:
             return self.root_mean_square(step)
         if quantity == "rms_t":
             if self.parts.gradient is None:
-                raise NotShown(rule, "rms_t asks for the whole gradient, and this update is given rows of it")
+                raise NotShown(
+                    rule, "rms_t asks for the gradient of the whole variable, which this update does not show"
+                )
             # R*c1/lr is 1/(sqrt(v/c2) + eps) in both forms of Adam
             debiased = self.scalars.apply(
                 "RealDiv", self.scalars.first_correction(rule), self.scalars.lr(rule)
@@ -241,6 +243,8 @@ class _Bounding:
             scale = self.emitter.typed("Mul", "debiased", [self.stock_rate, factor], self.dtype)
             ratio = self.emitter.typed("Mul", "ratio", [self.parts.gradient, scale], self.dtype)
             return self.root_mean_square(ratio)
+        if self.parts.weights is None:
+            raise NotShown(rule, "update_to_weight asks for the whole variable, and this update is of rows")
         kind = wide(self.dtype)
         weight, size = self.root_mean_square(self.parts.weights()), self.root_mean_square(step)
         some = self.positive(weight, kind)

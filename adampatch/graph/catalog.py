@@ -112,6 +112,7 @@ _OUTPUTS: Dict[str, str] = {
             "Sign",
             "Tanh",
             "Cast",
+            "OnesLike",
             "Rint",
             "IsFinite",
         ),

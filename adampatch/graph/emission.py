@@ -45,9 +45,13 @@ class Emitter:
         self, op: str, hint: str, inputs: List[str], attrs: Mapping[str, bytes], control: Tuple[str, ...] = ()
     ) -> str:
         """Writes a node; returns its first output (of an operation without outputs, its name)."""
-        name = self.prefix + hint
-        count = self._names[name] = self._names.get(name, 0) + 1
-        name += f"_{count - 1}" if count > 1 else ""
+        base = self.prefix + hint
+        count = self._names.get(base, 0)
+        name = f"{base}_{count}" if count else base
+        while name in self.body.nodes:
+            count += 1
+            name = f"{base}_{count}"
+        self._names[base] = count + 1
         attrs = {**self._placed, **attrs}
         self.nodes.append(Node(name, op, [*inputs, *control], attrs, self.like.device))
         return self.body.output(name, op)

@@ -62,6 +62,11 @@ def read(source: Source) -> Tuple[Document, bytes]:
         data = source.file.read_bytes()
     except OSError as error:
         raise AdampatchError(source.file, f"cannot be read ({error.strerror}); make it readable") from error
+    return parsed(source, data), data
+
+
+def parsed(source: Source, data: bytes) -> Document:
+    """The document that the bytes of a file are. Raises AdampatchError."""
     if not data:
         raise AdampatchError(source.file, "is empty; give a file as TensorFlow wrote it")
     where = os.fspath(source.file)
@@ -77,7 +82,7 @@ def read(source: Source) -> Tuple[Document, bytes]:
             ) from error
         if first in ("meta_info_def", "graph_def", "saver_def", "collection_def"):
             kind = METAGRAPH
-    return Document(kind, data, text, where), data
+    return Document(kind, data, text, where)
 
 
 def _is_text(data: bytes) -> bool:

@@ -14,11 +14,11 @@ from adampatch.graph import attributes
 from adampatch.graph.catalog import FUSED
 from adampatch.graph.definition import Definition
 from adampatch.graph.nodes import Body, Node
-from adampatch.graph.patching import QUANTITIES, Edit
+from adampatch.graph.patching import Edit
 from adampatch.graph.rewriting import Found, carry_out
 from adampatch.graph.rules import Rules
 from adampatch.graph.session import row_of
-from adampatch.graph.sites import MARK
+from adampatch.graph.sites import MARK, PUBLISHED
 from adampatch.graph.wire import Malformed
 from adampatch.runtime import graph_tensors, settings
 from adampatch.runtime.lazy import tf
@@ -158,7 +158,7 @@ class _Writer:
             marks = [found["alpha"].op, found["update"].op]
             graph_tensors._register(made.site.variable.path, found, None, marks)
             for quantity in found:
-                if quantity not in QUANTITIES:
+                if quantity not in PUBLISHED:
                     self.graph.add_to_collection("adampatch/" + quantity, found[quantity])
 
 

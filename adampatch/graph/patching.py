@@ -21,7 +21,6 @@ from adampatch.graph.scalars import NotShown, Scalars
 from adampatch.graph.shown import shown_by
 from adampatch.graph.sites import MARK, Site
 
-QUANTITIES = ("rate", "alpha", "update", "clamped")
 #: what goes before the id of a rule in the name of its mask
 RULES = "rules/"
 
@@ -173,25 +172,37 @@ def _of_write(body: Body, site: Site, rules: Held, clocks: Clocks, source: str) 
     direction = emitter.tensor(separation.direction, dtype)
     decay = optional(emitter, separation.decay, dtype)
     scalars = Scalars(emitter, shown_by(site, clocks), dtype, clocks, site.node.name)
-    gradient = None
-    if not site.sparse:
-        gradient = emitter.tensor(Leaf("grad", Role.GRADIENT, GRADIENT), dtype)
+    held = reader.tensors.get(Leaf("grad", Role.GRADIENT, GRADIENT).key, [])
+    # of an argument no type is said, and an update's arithmetic is all of one
+    whole = [ref for ref, kind in held if kind in (0, dtype)] if not site.sparse else []
 
     def weights() -> str:
-        if site.sparse:
-            raise NotShown(
-                rules[0], "rules that ask for the whole variable cannot see it from some rows of it"
-            )
         row = WRITES[site.node.op]
-        return _read(emitter, writer.inputs[0], dtype, row.resource, "var", tuple(writer.control_inputs()))
+        return _read(emitter, writer.inputs[0], dtype, row.resource, "var", _before(body, writer, holder))
 
-    parts = Parts(rate, direction, decay, stock, weights, gradient)
+    reading = None if site.kind == "slices" else weights
+    parts = Parts(rate, direction, decay, stock, reading, whole[0] if whole else None)
     outcome = bounded(emitter, scalars, rules, dtype, parts)
     shown = _taken_off(emitter, site, outcome.update, dtype)
     tensors = _shown(emitter, outcome, alpha, shown, dtype)
     inputs = list(holder.inputs)
     inputs[site.edge[1]] = outcome.update
     return Edit(site, emitter.nodes, [holder.changed(inputs=inputs)], tensors, dtype)
+
+
+def _before(body: Body, writer: Node, holder: Node) -> Tuple[str, ...]:
+    """What a write waits for and the update does not lead to: a check of the new value does, say."""
+    waits = writer.control_inputs()
+    if not waits or holder is writer:
+        return tuple(waits)
+    after, todo = {holder.name}, [holder.name]
+    consumers = body.consumers()
+    while todo:
+        for consumer in consumers.get(todo.pop(), ()):
+            if consumer not in after:
+                after.add(consumer)
+                todo.append(consumer)
+    return tuple(ref for ref in waits if body.name_of(ref) not in after)
 
 
 def _taken_off(emitter: Emitter, site: Site, update: str, dtype: int) -> str:

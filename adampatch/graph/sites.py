@@ -31,6 +31,8 @@ from adampatch.graph.storage import Storage, Variable
 
 #: what stands between the name of an update's node and the names of what is added to it
 MARK = "/adampatch/"
+#: what a Session can fetch of each patched update
+PUBLISHED = ("rate", "alpha", "update", "clamped")
 
 
 class Site:
@@ -101,7 +103,8 @@ def find_sites(body: Body, storage: Optional[Storage] = None) -> List[Site]:
 
 
 def _is_patched(body: Body, node: Node) -> bool:
-    return node.name + MARK + "rate" in body.nodes
+    found = (body.nodes.get(node.name + MARK + quantity) for quantity in PUBLISHED)
+    return all(each is not None and each.op == "Identity" for each in found)
 
 
 def _fused(node: Node, storage: Storage) -> Site:
@@ -112,6 +115,9 @@ def _fused(node: Node, storage: Storage) -> Site:
         unknown = Variable(node.name, node.name, fused.resource)
         return Site(node, unknown, "fused").refuse("AP241", "the variable of the kernel is not to be told")
     site = Site(node, variable, "fused")
+    places = [storage.variable(ref) for ref in node.inputs[: fused.inputs.index("beta1_power")]]
+    if len({place.key for place in places if place is not None}) < len(places):
+        return site.refuse("AP241", "the states of the kernel are not to be told, or one is another")
     kernel = KERNELS[fused.kernel]
     arguments: Dict[str, Expr] = {
         "use_nesterov": Const(attributes.read_boolean(node.attrs.get("use_nesterov")))

@@ -40,7 +40,9 @@ _SECONDS = {"eager": 0.3, "function": 0.6, "xla": 1.5, "graph": 0.5, "graph-ref"
 _START = 5.0
 
 
-def outlook_in_words(request: Request, packages: Mapping[str, str], path: str | None = None) -> str:
+def outlook_in_words(
+    request: Request, packages: Mapping[str, str], path: str | None = None, graph: bool = False
+) -> str:
     """One line that says what is intended, before anything is imported; ``packages``: what of
     TensorFlow and Keras is installed, with versions."""
     what = "the core and a cover of all pairs"
@@ -51,7 +53,7 @@ def outlook_in_words(request: Request, packages: Mapping[str, str], path: str | 
     if request.replay is not None:
         what = f"the cases of {request.replay}"
     if path is not None:
-        what = f"the classes and uses of {path}"
+        what = f"the updates of the graph {path}" if graph else f"the classes and uses of {path}"
     named = ", ".join(f"{name} {version}" for name, version in packages.items()) or "no TensorFlow seen"
     return f"verify: {what}; {named} of {request.executable}; importing TensorFlow"
 

@@ -106,7 +106,7 @@ def verify(
                 result.environment["carried"] = carried.environment
             cases = [case for case in plan if request.selects(case)]
             announce(cases)
-            accuracies = _calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
+            accuracies = calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
             result.environment["accuracy"] = _as_words(accuracies)
 
             def values_of(case: Case) -> Mapping[str, Any]:
@@ -149,7 +149,7 @@ def described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict
     return environment, found["optimizers"]
 
 
-def _calibrated(worker: Worker, folder: Path, wanted: Iterable[tuple[str, str]]) -> Accuracies:
+def calibrated(worker: Worker, folder: Path, wanted: Iterable[tuple[str, str]]) -> Accuracies:
     """The measured accuracy of each (device, format); one that cannot be measured is left out, its
     cases will say why."""
     found = {}

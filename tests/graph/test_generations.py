@@ -60,7 +60,46 @@ def test_a_live_graph_is_patched_there(environment, resource, tmp_path):
     said = target(environment, tmp_path, "live", resource, adampatch=True)
     assert said["idle"]["ulp"] <= GENERATIONS[environment]
     assert said["observed"]["ulp"] == 0
-    assert said["bound"]["highest"] <= 0.02 * (1 + 1e-6)
+    for name in ("bound", "closing", "of lr"):
+        assert said[name]["clamped"] and said[name]["highest"] == pytest.approx(0.02, rel=1e-6), name
+
+
+MOVING = """version = 1
+[[rule]]
+id = "closing"
+quantity = "rate"
+max = { kind = "linear", from = 0.5, to = 0.005, end = 4 }
+[[rule]]
+id = "size"
+quantity = "update"
+max = 0.2
+relative_to = "lr"
+[[rule]]
+id = "rms"
+quantity = "update_rms"
+max = 1e-3
+"""
+
+
+@pytest.mark.parametrize("resource", ["resource", "reference"])
+@pytest.mark.parametrize("environment", GENERATIONS)
+def test_verify_judges_it_there(environment, resource, tmp_path):
+    target(environment, tmp_path, "write", resource)
+    (tmp_path / "moving.toml").write_text(MOVING)
+    python = str(ENVIRONMENTS / environment / "bin" / "python")
+    for arguments, green in (([], 3), (["--rules", "moving.toml"], 4)):
+        command = [sys.executable, "-m", "adampatch", "verify", "model.meta", "--python", python, *arguments]
+        done = subprocess.run(
+            [*command, "--format", "json", "-q"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+        report = json.loads(done.stdout)
+        assert report["summary"]["green"] == report["summary"]["planned"] == green
+        assert report["cases"][0]["verdict"] == "PASS_BITWISE"
 
 
 @pytest.mark.parametrize("optimizer", ["RectifiedAdam", "LAMB", "AdaBelief", "Yogi", "LazyAdam"])

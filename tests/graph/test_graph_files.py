@@ -37,11 +37,11 @@ def saved(tmp_path_factory):
     return folder
 
 
-def run(*arguments):
+def run(*arguments, command="graph"):
     """(exit code, stdout, stderr) of the command, errors as users see them."""
     out, err = (TextIOWrapper(BytesIO(), encoding="utf-8") for _ in range(2))
     with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-        main(["graph", *map(str, arguments)])
+        main([command, *map(str, arguments)])
     for stream in (out, err):
         stream.seek(0)
     return ended.value.code, out.read(), err.read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
@@ -101,6 +102,108 @@ def test_a_saved_model_of_tensorflow_1(tmp_path):
     found, shown = last(tmp_path / "out")
     assert same_bits(expected, found)
     assert {"adampatch_rate", "adampatch_rate/dense/kernel", "adampatch_rate/dense/bias"} <= set(shown[0])
+
+
+class Several(tf.Module):
+    """Two signatures that train by one function, one that calls it twice, and one that does not train."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel = tf.Variable(
+            np.random.RandomState(0).normal(size=(8, 2)).astype("float32"), name="kernel"
+        )
+        self.m, self.v = (tf.Variable(tf.zeros([8, 2]), name=name) for name in "mv")
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
+    def step(self, x):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(tf.square(tf.matmul(x, self.kernel) - 1.0))
+        g = tape.gradient(loss, self.kernel)
+        self.m.assign_add((g - self.m) * 0.1)
+        self.v.assign_add((g * g - self.v) * 0.001)
+        self.kernel.assign_sub(0.01 * self.m / (tf.sqrt(self.v) + 1e-7))
+        return loss
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
+    def once(self, x):
+        return {"loss": self.step(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
+    def half(self, x):
+        return {"z_loss": self.step(x * 0.5), "a": tf.reduce_sum(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
+    def twice(self, x):
+        return {"loss": self.step(x) + self.step(x + 1.0)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8])])
+    def predict(self, x):
+        return {"y": tf.matmul(x, self.kernel)}
+
+
+def _several_trained(path):
+    model = tf.saved_model.load(str(path))
+    shown = []
+    for t in range(4):
+        x = tf.constant(np.random.RandomState(t).normal(size=(4, 8)), tf.float32)
+        for name in ("once", "half", "twice", "predict"):
+            shown.append((name, model.signatures[name](x=x)))
+        shown.append(("method", {"loss": model.once(x)["loss"]}))
+    return {name: getattr(model, name).numpy() for name in ("kernel", "m", "v")}, shown
+
+
+def test_signatures_that_share_functions(tmp_path):
+    model = Several()
+    names = ("once", "half", "twice", "predict")
+    signatures = {name: getattr(model, name) for name in names}
+    tf.saved_model.save(model, str(tmp_path / "in"), signatures=signatures)
+    expected, before = _several_trained(tmp_path / "in")
+    code, out, _ = run("apply", tmp_path / "in", tmp_path / "out", "--outputs", "--format", "json")
+    assert code == 0 and {row["status"] for row in json.loads(out)["sites"]} == {"patched"}
+    found, after = _several_trained(tmp_path / "out")
+    assert same_bits(expected, found)
+    for (name, old), (_, new) in zip(before, after, strict=True):
+        assert all(old[key].numpy().tobytes() == new[key].numpy().tobytes() for key in old), name
+        rates = {key for key in new if key.startswith("adampatch_rate")}
+        assert set(new) - set(old) == rates
+        wanted = {"once": 1, "half": 1, "twice": 3, "predict": 0, "method": 0}
+        assert len(rates) == wanted[name], (name, rates)
+    (tmp_path / "rules.toml").write_text(RULES)
+    run("apply", tmp_path / "in", tmp_path / "bound", "--outputs", "--rules", tmp_path / "rules.toml")
+    _, shown = _several_trained(tmp_path / "bound")
+    highest = [r.numpy().max() for _, new in shown for key, r in new.items() if key.startswith("adampatch")]
+    assert highest and max(highest) == np.float32(0.004)
+
+
+#: rules that let nothing of the update of Keras' Adam through, and one that does
+IN_FUNCTIONS = {
+    "window": 'quantity = "rate"\nmax = 0.0\nend = 3',
+    "of lr": 'quantity = "rate"\nmax = 0.0\nrelative_to = "lr"',
+    "alpha": 'quantity = "alpha"\nmax = 0.0',
+    "closing": 'quantity = "rate"\nmax = { kind = "linear", from = 0.0, to = 0.0, end = 9 }',
+    "corrected": 'quantity = "rate"\nmax = 0.0\nconvention = "corrected"',
+    "update": 'quantity = "update"\nmax = 0.0',
+    "update_rms": 'quantity = "update_rms"\nmax = 0.0',
+    "update_to_weight": 'quantity = "update_to_weight"\nmax = 0.0',
+    "rms_t": 'quantity = "rms_t"\nmax = 0.0',
+    "bounded": 'quantity = "update"\nmax = 0.25\nrelative_to = "lr"',
+}
+
+
+@pytest.mark.parametrize("name", IN_FUNCTIONS)
+def test_rules_hold_in_functions(name, saved, tmp_path):
+    rule = f'version = 1\n[[rule]]\nid = "r"\nmatch = ["kernel"]\n{IN_FUNCTIONS[name]}\n'
+    (tmp_path / "rules.toml").write_text(rule)
+    code, out, err = run("apply", saved, tmp_path / "out", "--rules", tmp_path / "rules.toml", "--outputs")
+    assert code == 0, out + err
+    start = tf.saved_model.load(str(saved)).kernel.numpy()
+    held, later = (trained(tmp_path / "out", steps)[0]["kernel"] for steps in (3, 5))
+    if name == "bounded":  # by a quarter of 0.01 a step, where stock's is about 0.01
+        size = np.abs(held - start)
+        assert 0.9 * 3 * 0.0025 < size.max() < 3 * 0.0025 + 1e-6
+        return
+    assert np.array_equal(start, held)
+    assert np.array_equal(start, later) == (name != "window")
 
 
 def test_outputs_are_for_saved_models(tmp_path):

@@ -24,7 +24,7 @@ ARROWS = {
     "codes": {"ruleset"},
     "graph": {"algebra", "runtime", "errors"},
     "project": {"rewrite", "analysis", "runtime", "errors", ""},
-    "verify": {"project", "ruleset", "errors", ""},
+    "verify": {"project", "graph", "algebra", "ruleset", "errors", ""},
     "cli": {
         "project",
         "ruleset",

@@ -5,6 +5,7 @@
     {"do": "calibrate", "dtype": "float32", "device": "CPU:0", "numbers": FILE.npz, "out": FILE.npz}
     {"do": "run", "case": {...}, "numbers": FILE.npz, "out": FILE.npz}
     {"do": "inspect", "module": M, "name": N}, {"do": "limit", "gigabytes": G}
+    {"do": "run_graph", ...}, see graph_cases
     {"do": "run_stock"}, {"do": "run_patched"}: halves of "run", in two processes, with "states": FILE.npz
 
 Runs with the standard library, NumPy, TensorFlow and adampatch's target side; Python 3.7.
@@ -479,6 +480,12 @@ def _from_states(setup, record, request):
     return told
 
 
+def run_graph(request):
+    from adampatch.verify.worker import graph_cases
+
+    return graph_cases.run_graph(request)
+
+
 _DOING = {
     "describe": describe,
     "discover": discover,
@@ -488,6 +495,7 @@ _DOING = {
     "run": run,
     "run_stock": run_stock,
     "run_patched": run_patched,
+    "run_graph": run_graph,
 }
 
 

@@ -57,9 +57,13 @@ def train(session):
 
 
 def distance(first, second):
-    """The largest difference in units in the last place."""
-    whole = [(a.view("int32").astype("int64"), b.view("int32")) for a, b in zip(first, second)]
-    return max(int(np.abs(a - b).max()) for a, b in whole)
+    """The largest difference in units in the last place, of counters in ones."""
+
+    def places(array):
+        array = np.atleast_1d(array)
+        return array.view("int32").astype("int64") if array.dtype == np.float32 else array.astype("int64")
+
+    return max(int(np.abs(places(a) - places(b)).max()) for a, b in zip(first, second))
 
 
 def compared(stock, found):
@@ -80,12 +84,12 @@ def resume(names):
 def live(resource, optimizer=None):
     import adampatch
 
-    def run(patched, high=None):
+    def run(patched, high=None, **more):
         with tf.Graph().as_default():
             build(resource, optimizer)
             if patched:
                 rule = {"id": "c", "match": ["**"], "exclude": [], "optimizer": "*", "quantity": "rate"}
-                rules = {"version": 1, "rules": [dict(rule, min=None, max=high)]} if high else None
+                rules = {"version": 1, "rules": [dict(rule, max=high, **more)]} if high else None
                 rows = adampatch.graph.patch(tf.get_default_graph(), rules)
                 assert [row["status"] for row in rows] == ["patched"] * 3, rows
             with tf.Session() as session:
@@ -94,7 +98,12 @@ def live(resource, optimizer=None):
 
     stock = run(False)
     forms = {"observed": (True, None), "idle": (True, 1e30), "bound": (True, 0.02)}
-    return {name: compared(stock, run(*form)) for name, form in forms.items()}
+    found = {name: compared(stock, run(*form)) for name, form in forms.items()}
+    if optimizer is None:  # addons show their step in other ways
+        closing = {"kind": "linear", "from": 0.5, "to": 0.02, "start": 2, "end": 15}
+        found["closing"] = compared(stock, run(True, closing))
+        found["of lr"] = compared(stock, run(True, 2.0, relative_to="lr", start=3))
+    return found
 
 
 if __name__ == "__main__":
