@@ -181,7 +181,7 @@ def _rules(name: str) -> tuple[Any, ...]:
     from adampatch.ruleset import Rules
     from adampatch.verify.cases import Rule
 
-    return tuple(Rule.of(form) for form in Rules.load(name).normal_form()["rules"])
+    return tuple(Rule.all_of(Rules.load(name).normal_form()["rules"]))
 
 
 @contextmanager

@@ -130,6 +130,7 @@ class _Bounding(object):
         def scaled(low, high):
             bounded, mask = clip(stock, low, high)
             mask = tf.logical_and(mask, tf.not_equal(stock, 0))
+            bounded = worlds.where(mask, bounded, stock)
             factor = bounded / worlds.where(mask, stock, tf.ones_like(stock))
             return worlds.where(mask, before * tf.cast(factor, self.dtype), before), mask, bounded
 

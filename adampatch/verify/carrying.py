@@ -107,5 +107,5 @@ def _case(document: dict[str, Any]) -> Case:
     given["shapes"] = tuple(tuple(shape) for shape in given["shapes"])
     for name in ("bounds", "rates"):
         given[name] = None if given[name] is None else tuple(given[name])
-    given["outside"] = tuple(given.get("outside", ()))
+    given["outside"], given["forms"] = (tuple(given.get(name, ())) for name in ("outside", "forms"))
     return Case(**given)

@@ -36,17 +36,28 @@ class Rule:
 
     id: str
     bounds: Bounds | None = None
-    form: Mapping[str, Any] | None = None
+    forms: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def of(cls, form: Mapping[str, Any]) -> Rule:
-        """From its normal form: fixed bounds of the rate are ``bounds``, all else is ``form``."""
+        """From its normal form: fixed bounds of the rate are ``bounds``, all else is in ``forms``."""
         plain = {"id", "match", "exclude", "optimizer", "quantity", "min", "max"}
         fixed = not any(isinstance(form.get(side), Mapping) for side in ("min", "max"))
         if fixed and form["quantity"] == "rate" and set(form) <= plain:
             return cls(form["id"], bounds=(form["min"], form["max"]))
-        everywhere = {"match": ["**"], "exclude": [], "optimizer": "*"}
-        return cls(form["id"], form={name: x for name, x in form.items() if x is not None} | everywhere)
+        return cls(form["id"], forms=(_everywhere(form),))
+
+    @classmethod
+    def all_of(cls, forms: Sequence[Mapping[str, Any]]) -> list[Rule]:
+        """Each of some rules, and where there are several, all of them together."""
+        alone = [cls.of(form) for form in forms]
+        together = cls("together", forms=tuple(_everywhere(form) for form in forms))
+        return [*alone, together] if len(alone) > 1 else alone
+
+
+def _everywhere(form: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {"match": ["**"], "exclude": [], "optimizer": "*"}
+    return {name: x for name, x in form.items() if x is not None} | whole
 
 
 def identity(dtype: str) -> Bounds:
@@ -80,7 +91,7 @@ class Case:
     ``layout``, ``gradients``, ``start``, ``schedule``, ``strategy``: as `dimensions` names them;
     gradients of "every" regime have one after the other. ``gradient_dtype``: theirs, where it is not
     the variables'. ``restore``: the step after which the patched run goes on in a new optimizer.
-    ``rule``: the user's that ``bounds`` are of, or ``form``, its normal form, where it is more than
+    ``rule``: the user's that ``bounds`` are of, or ``forms``, normal forms, where it is more than
     that. ``clamp``: sides ("bounds", "floor", "ceiling") on which quantiles of its own rates bound the
     case where ``bounds`` says nothing; ``watch``: that, with what happens at each site written down.
     ``frugal``: the patched optimizer's own run answers the cross question too, as long as it has
@@ -107,7 +118,7 @@ class Case:
     arguments: Mapping[str, Any] | None = None
     watch: bool = False
     rule: str | None = None
-    form: Mapping[str, Any] | None = None
+    forms: tuple[Mapping[str, Any], ...] = ()
     frugal: bool = False
     variant: str = ""
     gradients: str = "every"
@@ -124,7 +135,12 @@ class Case:
     @property
     def ruled(self) -> bool:
         """Whether it runs under a rule."""
-        return self.bounds is not None or self.watch or self.clamp is not None or self.form is not None
+        return self.bounds is not None or self.watch or self.clamp is not None or bool(self.forms)
+
+    @property
+    def obeys(self) -> bool:
+        """Whether it has a run under a rule whose numbers are known."""
+        return self.bounds is not None or bool(self.forms)
 
     def bounds_of(self, variable: int) -> Bounds | None:
         """Those of one variable's rates."""
@@ -155,7 +171,7 @@ def under(case: Case, rules: Sequence[Rule]) -> list[Case]:
             case,
             id=f"{case.id}:{rule.id}",
             bounds=rule.bounds,
-            form=rule.form,
+            forms=rule.forms,
             rule=rule.id,
             clamp=None,
             outside=(),

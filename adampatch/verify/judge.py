@@ -102,12 +102,13 @@ def judge(
     if found := _unordered(told, "cross") or misreported(record, reference, "cross") or _said(case, told):
         shown.verdict, shown.divergence = FAIL, found
         return shown
-    if case.form is not None and told.get("not_ruled"):
+    if case.forms and told.get("not_ruled"):
         return Verdict(NOT_RUN, reason=told["not_ruled"])
-    if case.form is not None:
+    if case.forms:
         hit, divergence, error = ruled(record, reference)
         shown.error = max(shown.error, error)
-        if found := divergence or _unordered(told, "bounded"):
+        found = divergence or _unordered(told, "bounded") or misreported(record, reference, "bounded")
+        if found:
             shown.verdict, shown.divergence = FAIL, found
             return shown
         shown.verdict = PASS_BOUND
@@ -137,9 +138,9 @@ def judge(
         elif not hit and (reference is not None or case.watch):
             shown.verdict, shown.reason = INCONCLUSIVE, "no rate was out of bounds"
     if case.emit != "tensor" and record.exact:
-        loud = "bounded" if case.bounds is not None or case.form is not None else "cross"
+        loud = "bounded" if case.obeys else "cross"
         differs, _ = _different(record, "quiet", loud)
-        if found := differs or (None if case.form is not None else misreported(record, reference, "quiet")):
+        if found := differs or misreported(record, reference, "quiet"):
             shown.verdict, shown.divergence = FAIL, found
             return shown
     if not any(record.values(t, "cross", f"rate/{i}") is not None for t, i in record.steps()):

@@ -36,6 +36,8 @@ from adampatch.verify.dimensions import GRAPHS, LAYOUTS, ROWS, SHAPES_BY_NAME, b
 NEWEST = (99,)
 #: before this release what XLA contracts depends on what else reads a state
 CONTRACTS_ALIKE = (2, 16)
+#: the step after which traced runs go on in a new optimizer; what rules remember, from a checkpoint
+_RESTORED = 3
 #: of the rate, where the core has a rule: the regimes reach beyond either
 BOUNDS = (0.004, 0.05)
 
@@ -91,9 +93,10 @@ def _core(
 
     first = "graph" if optimizer.family == "get_updates" else "eager"
 
-    def pair(mode: str, layout: str = "dense", **more: Any) -> list[Case]:
+    def pair(mode: str, layout: str = "dense", restore: int = 0, **more: Any) -> list[Case]:
         """Without a rule and with one; what ``more`` says is of the latter."""
-        return [case("float32", mode, layout), case("float32", mode, layout, bounds=BOUNDS, **more)]
+        plain = case("float32", mode, layout, restore=restore)
+        return [plain, case("float32", mode, layout, restore=restore, bounds=BOUNDS, **more)]
 
     cases = pair(first)
     if quick:
@@ -108,7 +111,7 @@ def _core(
     layouts = ["dense"] if optimizer.key in VECTORS_ONLY else ["dense", "sparse"]
     for layout in layouts[1:]:
         cases += pair("eager", layout, emit="off")
-    cases += pair("function", emit="stats")
+    cases += pair("function", restore=_RESTORED, emit="stats")
     cases += [case("float32", "function", layout) for layout in layouts[1:]]
     if optimizer.family != "v1" and optimizer.key not in NO_SCHEDULE:
         cases.append(case("float64", "function", schedule="exponential"))
@@ -122,7 +125,7 @@ def _core(
         for layout in layouts:
             some = outside if layout == "dense" else ()
             for kind, emit in zip(GRAPHS, ("stats", "off"), strict=True):
-                cases += pair(kind, layout, outside=some, emit=emit)
+                cases += pair(kind, layout, _RESTORED, outside=some, emit=emit)
     return cases
 
 

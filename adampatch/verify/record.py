@@ -17,6 +17,7 @@ from adampatch.verify.catalogue import ROWS_ONLY
 from adampatch.verify.dimensions import rows_at
 from adampatch.verify.formats import FORMATS, Array, Format
 from adampatch.verify.references import Gradient, Hyper, Reference
+from adampatch.verify.statistics import Elements
 
 #: states of one variable, as the worker names them
 STATES = ("w", "m", "v", "u", "vhat")
@@ -37,6 +38,9 @@ class Record:
             run: {int(t): words for t, words in steps.items()} for run, steps in told["said"].items()
         }
         self.alphas = {t: words.get("alpha") for t, words in self.said.get("cross", {}).items()}
+        #: by step and variable where rules bounded a rate or an update, and by step alpha as they left it
+        self.clamped: dict[tuple[int, int], Elements] = {}
+        self.applied: dict[int, float] = {}
         self._wanted: dict[tuple[int, int, str], Mapping[str, Ball]] = {}
         self.form = FORMATS[case.dtype]
         if case.mode == "xla":

@@ -248,8 +248,8 @@ def shared_runs(cases: Iterable[Case]) -> list[Group]:
         last = groups[-1] if groups else ()
         if (
             len(last) == 1
-            and (case.bounds is not None or case.form is not None)
-            and replace(case, id=last[0].id, bounds=None, form=None, rule=None, emit="tensor", outside=())
+            and case.obeys
+            and replace(case, id=last[0].id, bounds=None, forms=(), rule=None, emit="tensor", outside=())
             == last[0]
         ):
             groups[-1] = (last[0], case)

@@ -17,6 +17,9 @@ from adampatch.verify.references import Reference
 from adampatch.verify.sites import limits
 from adampatch.verify.statistics import Elements
 
+#: of an alpha under a rule, which is a number of the rule, a product, or stock's
+_ROUNDINGS = 4
+
 
 def misreported(record: Record, reference: Reference | None, run: str) -> dict[str, Any] | None:
     """The first divergence between what was said of the steps of a run and these steps, or None.
@@ -61,11 +64,14 @@ def _unwanted(record: Record, run: str, t: int, emit: str) -> dict[str, Any] | N
     return None
 
 
-def _alpha(record: Record, reference: Reference | None, t: int) -> dict[str, statistics.Ranges]:
-    """The alpha that a step has without a rule is the one that it has with it."""
+def _alpha(record: Record, reference: Reference | None, t: int, run: str) -> dict[str, statistics.Ranges]:
+    """The alpha that a step has without a rule is the one that it has with it, but for rules of alpha."""
     alpha = record.alphas.get(t)
     if alpha is None:
         return {}
+    if run != "cross" and t in record.applied:
+        slack = _ROUNDINGS * max(record.form.unit, 2.0**-24) * abs(record.applied[t])
+        return {"alpha": ((record.applied[t] - slack, record.applied[t] + slack),)}
     if record.exact or reference is None:
         return {"alpha": ((alpha, alpha),)}
     ball = record.wanted(reference, t, 0, "cross").get("alpha")
@@ -89,7 +95,7 @@ def _snapshot(
         # a decay is shown in float64 where the update has it in float32, in three operations
         slack = 3 * 2.0**-24 * record.rates[t] if case.schedule == "decay" else 0.0
         scalars["lr"] = ((record.rates[t] - slack, record.rates[t] + slack),)
-    found = statistics.wrong(said, scalars | _alpha(record, reference, t))
+    found = statistics.wrong(said, scalars | _alpha(record, reference, t, run))
     for i in range(len(case.shapes)):
         if found is not None:
             break
@@ -107,17 +113,23 @@ def _of_variable(
     record: Record, reference: Reference | None, run: str, t: int, i: int
 ) -> Mapping[str, statistics.Ranges] | None:
     """The statistics of a variable at an update; None where no rate of it was emitted."""
-    ruled = run != "cross" and record.case.bounds is not None
+    ruled = run != "cross" and record.case.obeys
     raw, rate = (record.values(t, seen, f"rate/{i}") for seen in ("cross", "bounded" if ruled else "cross"))
     if raw is None or rate is None:
         return None
     hit = _hit(record, reference, t, i, raw, rate) if ruled else Elements.of(np.zeros(rate.shape, bool))
-    return statistics.expected(raw, rate, hit, *_moved(record, reference, run, t, i, raw))
+    touched, active = moved(record, reference, run, t, i, raw)
+    if touched is not None:
+        hit = hit & Elements.of(touched)
+    return statistics.expected(raw, rate, hit, touched, active)
 
 
 def _hit(record: Record, reference: Reference | None, t: int, i: int, raw: Array, rate: Array) -> Elements:
     """Where a rate was bounded. Where the same operations may round in two ways, a rate that is the bound
     may have been so by itself."""
+    if record.case.forms:
+        nowhere = np.zeros(rate.shape, bool)
+        return record.clamped.get((t, i), Elements(nowhere, ~nowhere))
     bounds = record.case.bounds_of(i)
     if bounds is None:
         return Elements.of(np.zeros(rate.shape, bool))
@@ -132,7 +144,7 @@ def _hit(record: Record, reference: Reference | None, t: int, i: int, raw: Array
     return Elements(at & ~itself, itself, alike=False)
 
 
-def _moved(
+def moved(
     record: Record, reference: Reference | None, run: str, t: int, i: int, raw: Array
 ) -> tuple[Array | None, Elements | None]:
     """(the elements that an update is for, those whose direction is not 0); None where not known."""
@@ -161,10 +173,10 @@ def _moved(
 def _in_graph(record: Record, reference: Reference | None, run: str, t: int) -> dict[str, Any] | None:
     """The tensors of a v1 graph that are fetched with an update."""
     case = record.case
-    found = statistics.wrong(record.said[run][t], _alpha(record, reference, t))
+    found = statistics.wrong(record.said[run][t], _alpha(record, reference, t, run))
     if found is not None:
         return found | {"quantity": "alpha"}
-    ruled = run != "cross" and case.bounds is not None
+    ruled = run != "cross" and case.obeys
     for i in range(len(case.shapes)):
         raw, rate = (record.values(t, seen, f"rate/{i}") for seen in ("cross", run))
         mask, update = record.bits(t, run, f"clamped/{i}"), record.values(t, run, f"update/{i}")

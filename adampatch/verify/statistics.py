@@ -114,5 +114,7 @@ def wrong(told: Mapping[str, Any], wanted: Mapping[str, Ranges]) -> dict[str, An
 def _within(observed: float, least: float, most: float) -> bool:
     if np.isnan(least):
         return bool(np.isnan(observed))
+    if observed in (least, most):  # infinite, too
+        return True
     slack = _ROUNDING * max(abs(least), abs(most), abs(observed))
     return bool(least - slack <= observed <= most + slack)

@@ -76,7 +76,7 @@ _RULES = Path(__file__).parents[1] / "fixtures" / "rules" / "every-kind.toml"
 
 
 def rules() -> tuple[Rule, ...]:
-    return tuple(Rule.of(form) for form in Rules.load(_RULES).normal_form()["rules"])
+    return tuple(Rule.all_of(Rules.load(_RULES).normal_form()["rules"]))
 
 
 def cases_of(short: str, ends: Iterable[str], variant: str = "", seed: int = 0) -> list[Case]:

@@ -297,25 +297,30 @@ def _ours(setup, record, told, states, patched):
     told["untracked"] = ours.untracked()
 
 
-def _bounded(setup, record, told, states, bounded):
+def _bounded(setup, record, told, states, patched):
     """The same under a rule, from each of stock's states. In eager code an update fails in between,
-    which may leave nothing behind."""
+    which may leave nothing behind; what rules remember goes through a checkpoint where the case is
+    restored."""
+    bounded = patched()
     for t in setup.steps:
         # what such a rule remembers is of the updates that there were
-        remembers = setup.case["form"] is not None
+        remembers = bool(setup.case["forms"])
         if t == 2 and setup.fails and not remembers:
             bounded.fail(setup.grads[t])
         _note(record, "bounded", t, _after(setup, states, t, bounded))
         _emission(record, told, "bounded", t, bounded)
         if not remembers:
             _repeat(setup, record, "bounded", states, t, bounded)
+        elif t == setup.case["restore"]:
+            former, bounded = bounded, patched()
+            bounded.resume(former)
     told["races"]["bounded"] = bounded.races()
 
 
 def _quiet(setup, record, told, states, quiet):
     """Where less is emitted than tensors at every step, from each of stock's states."""
     for t in setup.steps:
-        if t == 2 and setup.fails and setup.case["form"] is None:
+        if t == 2 and setup.fails and not setup.case["forms"]:
             quiet.fail(setup.grads[t])
         _note(record, "quiet", t, _after(setup, states, t, quiet))
         _emission(record, told, "quiet", t, quiet)
@@ -378,8 +383,8 @@ def patched_runs(setup, record, told, states, alter=lambda cls: cls):
 
     def patched(bounds=None, emit="tensor", every=1, rules=None, ruled=False):
         rules = rules or (None if bounds is None else _rules(case, *bounds))
-        if case["form"] is not None and ruled:
-            rules = {"version": 1, "rules": [case["form"]]}
+        if case["forms"] and ruled:
+            rules = {"version": 1, "rules": case["forms"]}
         return setup.training(lambda cls: alter(bind(rules).patched(cls, emit=emit, every=every)))
 
     def ours():
@@ -391,15 +396,15 @@ def patched_runs(setup, record, told, states, alter=lambda cls: cls):
 
     def bounded():
         bounds = told.get("bounds", case["bounds"])
-        if case["form"] is not None:
+        if case["forms"]:
             try:
-                _bounded(setup, record, told, states, patched(ruled=True))
+                _bounded(setup, record, told, states, lambda: patched(ruled=True))
             except ValueError as error:  # an optimizer that does not have what the rule asks for
                 if "the code does not show" not in str(error):
                     raise
                 told["not_ruled"] = str(error)
         elif bounds is not None:
-            _bounded(setup, record, told, states, patched(bounds))
+            _bounded(setup, record, told, states, lambda: patched(bounds))
             if case["outside"]:
                 told["refused"] = _refused(
                     setup, lambda: patched(rules=_rules(case, *bounds, "no/such/variable"))
@@ -459,12 +464,12 @@ def _from_states(setup, record, request):
         for t, counters in request["counters"].items()
     }
     told = {"rates": {t: 0.0 for t in setup.steps}, "races": {}, "said": {}}
-    form = setup.case["form"]
-    if form is not None:
+    forms = setup.case["forms"]
+    if forms:
         with watching.rules_of(None):
             _ours(setup, record, told, states, setup.training)
-        with watching.rules_of({"version": 1, "rules": [form]}):
-            _bounded(setup, record, told, states, setup.training())
+        with watching.rules_of({"version": 1, "rules": forms}):
+            _bounded(setup, record, told, states, setup.training)
         return told
     with watching.rules_of(None):
         _ours(setup, record, told, states, setup.training)
@@ -474,7 +479,7 @@ def _from_states(setup, record, request):
             with watching.rules_of(_rules(setup.case, *bounds)):
                 bounded = setup.training()
                 with watching.sites(setup.case["mode"] == "eager") as seen:
-                    _bounded(setup, record, told, states, bounded)
+                    _bounded(setup, record, told, states, lambda: bounded)
             for k, site in enumerate(seen):
                 record.update({f"site/{k}/{name}": _numbers(array) for name, array in site.items()})
     return told

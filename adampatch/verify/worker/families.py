@@ -6,7 +6,9 @@ Touches TensorFlow; valid on Python 3.7.
 import contextlib
 import importlib
 import inspect
+import os
 import sys
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -222,6 +224,12 @@ class Family:
             raw(variable).assign(arrays[name])
         for name, value in counters.items():
             setattr(self.optimizer, name, value)
+
+    def resume(self, former):
+        """Goes on from a checkpoint of another training's optimizer."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = tf.train.Checkpoint(optimizer=former.optimizer).write(os.path.join(folder, "checkpoint"))
+            tf.train.Checkpoint(optimizer=self.optimizer).read(path).expect_partial()
 
     def emitted(self):
         """{"rate/NUMBER": array} of the last update, where patched."""

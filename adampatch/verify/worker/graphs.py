@@ -4,6 +4,8 @@ Touches TensorFlow; valid on Python 3.7.
 """
 
 import inspect
+import os
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -81,6 +83,14 @@ class InGraph:
     def load(self, state):
         feeds = {slot: state[0][name] for (name, _), slot in zip(self._named, self._slots)}
         self.session.run(self._loads, feeds)
+
+    def resume(self, former):
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "model")
+            with former.graph.as_default():
+                path = tf.compat.v1.train.Saver().save(former.session, path, write_meta_graph=False)
+            with self.graph.as_default():
+                tf.compat.v1.train.Saver().restore(self.session, path)
 
     def statistics(self):
         """The alpha alone: there is no snapshot, but tensors to fetch."""
