@@ -81,7 +81,7 @@ _UPDATES: tuple[Cases, ...] = (("get_updates", "", ("float32/graph", "float32/gr
 MODULES: dict[str, tuple[Cases, ...]] = {
     "kernels": _EAGER + _KERNELS,
     "stepping": _EAGER + _KERNELS + _STEPS,
-    "sampling": _EAGER + _STEPS + _TRACED,
+    "sampling": _EAGER + _TOGETHER[:1] + _STEPS + _TRACED,
     "bounding": _TOGETHER + _ALONE + _REMEMBERED[-2:],
     "moments": _TOGETHER + _ALONE + _REMEMBERED,
     "rule_state": _REMEMBERED + _TOGETHER[:1],
