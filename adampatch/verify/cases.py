@@ -217,8 +217,9 @@ def gradients(case: Case) -> list[list[Array]]:
 
 def _gradient(rng: np.random.Generator, shape: tuple[int, ...], t: int, case: Case) -> Array:
     """Of every regime: element i is of regime i modulo their number, and not-a-number comes into the
-    last elements of a long variable at the fourth step. Of one: every other element is of it from
-    the first step on, not-a-number and a single element from the fourth and third."""
+    last elements of a long variable at the fourth step. Of one: every third element is of it from
+    the first step on, so that the others tell what it hides; not-a-number and a single element from
+    the fourth and third."""
     normal = np.asarray(rng.standard_normal(shape)).reshape(-1)
     if case.optimizer.name in MIXING:  # one element beyond the range would be everybody's
         return normal.reshape(shape)
@@ -244,5 +245,5 @@ def _gradient(rng: np.random.Generator, shape: tuple[int, ...], t: int, case: Ca
     by_regime["nan"] = np.resize([np.nan, np.inf, -np.inf], normal.size)
     begin = 3 if case.gradients == "nan" else 2 if normal.size == 1 else 0
     if t >= begin:
-        normal[::2] = by_regime[case.gradients][::2]
+        normal[::3] = by_regime[case.gradients][::3]
     return normal.reshape(shape)

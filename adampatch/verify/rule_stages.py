@@ -302,8 +302,9 @@ class Stages:
         if not step.size:
             return 0.0, 0.0
         size = _rms(step)
-        loose = self._of_sums(step.size) + float(np.max(error))
-        loose += _rms(rad) / size if size else 0.0
+        # a step of which nothing is known is as large as it seems
+        off = _rms(rad) + _rms(step * np.minimum(error, 1.0))
+        loose = self._of_sums(step.size) + (off / size if size else 0.0)
         if stage != "update_to_weight":
             return size, loose
         weight = _rms(weights)

@@ -56,12 +56,36 @@ _TRACED: tuple[Cases, ...] = (
     ("v2-nadam", "", ("float32/eager",)),
     ("keras3", "", ("float32/xla", "float32/xla/clamped")),
 )
+_TOGETHER: tuple[Cases, ...] = (
+    ("keras3", "", ("float32/eager/clamped:together",)),
+    ("v2", "", ("float32/function/clamped:together",)),
+)
+#: of quantities, moving bounds and what is remembered, each rule by itself
+_ALONE: tuple[Cases, ...] = tuple(
+    ("keras3", "", (f"float32/eager/clamped:{rule}",))
+    for rule in (
+        "alphas", "update", "rms", "rms-t", "ratio", "slew", "fall", "shadow", "window", "linear", "exp",
+        "piecewise", "adabound", "lr0", "lr-lr0", "corrected", "alpha-relative", "lr",
+    )
+)  # fmt: skip
+_REMEMBERED: tuple[Cases, ...] = (
+    ("keras3", "", ("float32/function/clamped:fall",)),
+    ("v1", "", ("float32/graph/clamped:fall",)),
+    ("v1", "", ("float32/graph/clamped:lr0",)),
+    ("v1", "", ("float32/graph/sparse/clamped:fall",)),
+    ("v2-max", "", ("float32/eager/sparse/clamped:fall",)),
+    ("v2-max", "", ("float32/eager/sparse/clamped:rms-t",)),
+)
 _UPDATES: tuple[Cases, ...] = (("get_updates", "", ("float32/graph", "float32/graph/clamped")),)
 #: the modules that decide numbers, and which cases come to what they hold
 MODULES: dict[str, tuple[Cases, ...]] = {
     "kernels": _EAGER + _KERNELS,
     "stepping": _EAGER + _KERNELS + _STEPS,
-    "sampling": _EAGER + _STEPS + _TRACED,
+    "sampling": _EAGER + _TOGETHER[:1] + _STEPS + _TRACED,
+    "bounding": _TOGETHER + _ALONE + _REMEMBERED[-2:],
+    "moments": _TOGETHER + _ALONE + _REMEMBERED,
+    "rule_state": _REMEMBERED + _TOGETHER[:1],
+    "gradients": _ALONE[3:4] + _REMEMBERED[-1:] + (("keras3", "", ("float32/function/clamped:rms-t",)),),
     "binding": _EAGER,
     "wrappers": _EAGER,
     "observing": _EAGER + _TRACED[1:2] + _UPDATES + _KERNELS[:2] + _STEPS[5:6],

@@ -11,13 +11,15 @@ from mutant import Mutant
 def _rule(
     name: str, where: str, rules: tuple[str, ...], *pairs: tuple[str, str], blamed: str = "rate"
 ) -> Mutant:
-    """A mutant of the run time under some rules, on float32 in eager code."""
+    """A mutant of the run time under some rules, on float32 in eager code; "function:" before the name
+    of a rule: in a function, whose optimizer is restored after three steps."""
+    cases = (rule.rpartition(":") for rule in rules)
     return Mutant(
         f"rule: {name}",
         blamed,
         pairs,
         where,
-        rules=tuple(f"float32/eager/clamped:{rule}" for rule in rules),
+        rules=tuple(f"float32/{mode or 'eager'}/clamped:{rule}" for mode, _, rule in cases),
         rule=True,
         listed=False,
     )
@@ -79,7 +81,31 @@ MUTANTS: tuple[Mutant, ...] = (
         ),
     ),
     _rule(
-        "a step of whole variables that loses its sign",
+        "what is remembered is in no checkpoint",
+        "rule_state",
+        ("function:fall", "function:lr0"),
+        ("setattr(self.holder, name, found)", "pass"),
+    ),
+    _rule(
+        "a step bounded before its rate",
+        "bounding",
+        ("together",),
+        (
+            "before, step = self.rate, self.rate * self.direction",
+            "before, step = self.site.stock_rate, self.site.stock_rate * self.direction",
+        ),
+    ),
+    _rule(
+        "the looser of two bounds",
+        "bounding",
+        ("together",),
+        (
+            "high = own_high if high is None else tf.minimum",
+            "high = own_high if high is None else tf.maximum",
+        ),
+    ),
+    _rule(
+        "a step that loses its sign",
         "bounding",
         ("update",),
         ("self._with_decay(tf.sign(step) * out)", "self._with_decay(out)"),

@@ -6,7 +6,7 @@ Those of what observes are in `survivors_observation`, the kinds in `reasons`.
 from __future__ import annotations
 
 import survivors_observation
-from reasons import EQUIVALENT, OPEN, SPOKEN, STOCK, Reason
+from reasons import EQUIVALENT, SPOKEN, STOCK, Reason
 
 _TENSORS = "stock code hands over tensors of the variable's format; conversion is for a user's code"
 _NESTEROV = "only TensorFlow 1.15's contrib Nadam asks for it: `verify --python` there kills it"
@@ -97,27 +97,11 @@ REASONS: tuple[Reason, ...] = (
         STOCK,
         "updates that no `apply_gradients` ends: tests/runtime/test_runtime_wrappers.py",
     ),
-    Reason(
-        "stepping",
-        "bound",
-        "rate < low",
-        OPEN,
-        "a rate that is the bound itself: no case has one, and there the two forms differ by rounding",
-    ),
-    Reason("stepping", "bound", "rate > high", OPEN, "as below"),
     Reason("stepping", "stepped", "tf.convert_to_tensor(update)", STOCK, _TENSORS),
     Reason("stepping", "stepped", "tf.convert_to_tensor(reads.of(rate), values.dtype)", STOCK, _TENSORS),
     Reason("stepping", "stepped", "tf.convert_to_tensor(reads.of(direction), values.dtype)", STOCK, _TENSORS),
     Reason("stepping", "stepped", "tf.convert_to_tensor(offset, values.dtype)", STOCK, _TENSORS),
     Reason("stepping", "stepped", "tf.convert_to_tensor(indices())", STOCK, _TENSORS),
-    Reason(
-        "stepping",
-        "stepped",
-        "part + tf.convert_to_tensor(offset, values.dtype)",
-        STOCK,
-        "no stock class here has decay in its step, TensorFlow Addons' LAMB, RectifiedAdam and AdaBelief "
-        "have: `verify --python` with 2.15 kills it",
-    ),
     Reason("stepping", "stepped", "values.shape.rank is None", STOCK, _RANKS),
     Reason("stepping", "stepped", "values.set_shape(known)", STOCK, _RANKS),
     Reason("stepping", "_publish_step", "tf.convert_to_tensor(update)", STOCK, _TENSORS),
@@ -139,24 +123,10 @@ REASONS: tuple[Reason, ...] = (
     Reason("stepping", "_publish_step", "with tf.control_dependencies(hang)", EQUIVALENT, _HANG),
     Reason(
         "stepping",
-        "_publish_step",
-        "hang += graph_tensors.publish(site.path, effective, scalar, shown, clamped)",
-        EQUIVALENT,
-        "it raises when all is published, which is caught: a warning more",
-    ),
-    Reason(
-        "stepping",
         "_stock_call_in_graph",
         None,
         STOCK,
         "updates in a branch of a v1 graph, tests/runtime/test_runtime_graphs.py",
-    ),
-    Reason(
-        "stepping",
-        "_bounded_call",
-        "writes += graph_tensors.publish(site.path, bounded[0], stock.alpha, update, bounded[1])",
-        EQUIVALENT,
-        "as in _publish_step",
     ),
 )
 

@@ -44,10 +44,10 @@ _GROUPS: tuple[tuple[str, str, str, str, tuple[str | None, ...]], ...] = (
     ("sampling", "_counter", EQUIVALENT, _OVERWRITTEN, ("0",)),
     ("sampling", "_fenced", EQUIVALENT, _WALL, (None,)),
     ("sampling", "_fenced.change", EQUIVALENT, _WALL, (None,)),
-    ("sampling", "_float64", EQUIVALENT, _SAME, (None,)),
     ("sampling", "_flush_eager", EQUIVALENT, _GUARD, ("was_due and samples",)),
-    ("sampling", "_learning_rate_v2", EQUIVALENT, _CONVERTED, ("tf.cast(optimizer.iterations, tf.float32)",)),
-    ("sampling", "_learning_rate_v2", STOCK, "an OptimizerV2 always counts, and says so", ("0",)),
+    ("moments", "as_float64", EQUIVALENT, _SAME, (None,)),
+    ("moments", "_learning_rate_v2", EQUIVALENT, _CONVERTED, ("tf.cast(optimizer.iterations, tf.float32)",)),
+    ("moments", "_learning_rate_v2", STOCK, "an OptimizerV2 always counts, and says so", ("0",)),
     ("sampling", "_step_number", EQUIVALENT, _SAME, (
         "tf.convert_to_tensor(iterations)", "tf.cast(tf.convert_to_tensor(iterations), tf.int64)",
     )),
@@ -103,7 +103,6 @@ _GROUPS: tuple[tuple[str, str, str, str, tuple[str | None, ...]], ...] = (
     ("observing", "_variables_of_loss", STOCK, "by position: tests/test_forks_get_updates.py", (
         "'params' in kwargs",
     )),
-    ("observing", "_as_called", STOCK, "an update method with control flow on tensors: a user's", (None,)),
     ("observing", "_show_to_saved_models", STOCK, "another generation's, which has no such method", (
         "not callable(getattr(cls, '_trackable_children', None)) or '_trackable_children' in cls.__dict__",
     )),
