@@ -15,7 +15,8 @@ sys.path.append(str(Path(__file__).parents[1] / "runtime"))
 from rule_oracle import Oracle, Start
 
 from adampatch.errors import AdampatchError
-from adampatch.graph.counting import Clocks
+from adampatch.graph import attributes
+from adampatch.graph.counting import Clocks, _lasts
 from adampatch.graph.definition import Definition
 
 pytestmark = pytest.mark.tensorflow
@@ -237,3 +238,17 @@ def test_a_learning_rate_that_never_changes_is_the_one_at_the_start():
 def test_rules_that_leave_nothing_are_an_error():
     with pytest.raises(AdampatchError, match="leave no rate for 'dense/kernel'"):
         patched(serialized(graph_of(v1_adam())), form(rule("a", max=0.1), rule("b", min=0.2)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("base", [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999])
+def test_the_number_of_the_update_is_right_as_long_as_the_power_is_said_to_last(base, dtype):
+    number = {np.float32: attributes.FLOAT, np.float64: attributes.DOUBLE}[dtype]
+    last, least = _lasts(base, number)
+    power, logarithm = dtype(base), np.log(float(dtype(base)))
+    for t in range(1, min(last, 200_000) + 1):
+        assert round(np.log(float(power)) / logarithm) == t
+        assert float(power) >= least
+        power = dtype(power * dtype(base))
+    if last < 200_000:
+        assert float(power) < least
