@@ -244,8 +244,8 @@ def _ruled(
     for update in updates:
         record = records[update.name]
         reference: Any = record.replay
-        if case.form is not None:
-            if record.replay is None and asks_for_more(case.form):
+        if case.forms:
+            if record.replay is None and any(map(asks_for_more, case.forms)):
                 continue
             hit, divergence, error = ruled(record, reference)
         else:

@@ -132,7 +132,7 @@ class _Verification:
             forms.append(replace(plain, id=f"{name}/{dtype}/clamped", clamp="bounds"))
         for rule in request.rules:
             of_rule = replace(plain, id=f"{name}/{dtype}/clamped:{rule.id}", rule=rule.id)
-            forms.append(replace(of_rule, bounds=rule.bounds, form=rule.form))
+            forms.append(replace(of_rule, bounds=rule.bounds, forms=rule.forms))
         self.cases = [case for case in forms if request.selects(case)]
 
     # -- what the worker is asked
@@ -225,7 +225,7 @@ class _Verification:
                 if not bounds:
                     return Verdict(judging.NOT_RUN, reason="no rate of it can be fetched")
             if case.clamp is None:
-                rules = [_normal_form(case)]
+                rules = _normal_forms(case)
             else:
                 rules = [_of_update(k, u, bounds[u.name]) for k, u in enumerate(updates) if u.name in bounds]
             try:
@@ -263,13 +263,13 @@ class _Verification:
         self, case: Case, recorded: Recorded, updates: list[Update], accuracies: Mapping[str, Accuracy]
     ) -> str | None:
         """Why the rule of a case cannot be evaluated here; None where it can."""
-        if case.form is None or not asks_for_more(case.form):
+        if not any(map(asks_for_more, case.forms)):
             return None
         known = [update for update in updates if update.name in self.replays]
         for update in known:
             accuracy = accuracies.get(update.dtype, Accuracy())
             record = SiteRecord(case, update, self.replays[update.name], recorded, accuracy)
-            if is_timed(case.form) and record.first != 1:
+            if any(map(is_timed, case.forms)) and record.first != 1:
                 words = "its variables are those of update {}, and moments are judged from the first"
                 return words.format(record.first)
         for update in updates:
@@ -283,13 +283,13 @@ class _NotRun(Exception):
     """A graph that cannot be run, in words."""
 
 
-def _normal_form(case: Case) -> dict[str, Any]:
-    if case.form is not None:
-        return dict(case.form)
+def _normal_forms(case: Case) -> list[dict[str, Any]]:
+    if case.forms:
+        return [dict(form) for form in case.forms]
     assert case.bounds is not None
     low, high = case.bounds
     rule = {"id": case.rule or "verify", "match": ["**"], "quantity": "rate", "min": low, "max": high}
-    return {name: value for name, value in rule.items() if value is not None}
+    return [{name: value for name, value in rule.items() if value is not None}]
 
 
 def _of_update(number: int, update: Update, bounds: tuple[float, float]) -> dict[str, Any]:
