@@ -320,22 +320,22 @@ def _numbers(variable, numbers, rule):
 
 
 def drain_optimizer(optimizer):
-    """Brings over what is new of `optimizer` and all it wraps, if anything is expected to be."""
+    """Brings over what is new of `optimizer` and all it wraps."""
     with _DRAIN_LOCK:
         found = [w for w in _WATCHED.values() if w.optimizer() is not None]
     parts = [id(part) for part in wrappers.opened(optimizer)]
     for watched in found:
-        if id(watched.optimizer()) in parts and watched.pace.calls:
+        if id(watched.optimizer()) in parts:
             drain(watched)
 
 
 def drain_all():
-    """Brings over what is new of everything, at the end of the process."""
+    """Brings over what is new of everything, at the end of the process: calls of concrete functions, as
+    a ClusterCoordinator makes, were not counted."""
     with _DRAIN_LOCK:
         todo = list(_WATCHED.values())
     for watched in todo:
         try:
-            if watched.pace.calls:
-                drain(watched)
+            drain(watched)
         except Exception as error:
             _give_up(watched.record, error)

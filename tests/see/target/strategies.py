@@ -31,7 +31,7 @@ def servers():
     def free():
         with socket.socket() as found:
             found.bind(("localhost", 0))
-            return "localhost:%d" % found.getsockname()[1]
+            return f"localhost:{found.getsockname()[1]}"
 
     cluster = tf.train.ClusterSpec({"worker": [free(), free()], "ps": [free()]})
     for job in ("worker", "ps"):
@@ -64,7 +64,7 @@ def main(how, library):
         return [(tf.convert_to_tensor(v) ** 3 + 0.25) / strategy.num_replicas_in_sync for v in variables]
 
     def replica_step():
-        optimizer.apply_gradients(zip(gradients(), variables))
+        optimizer.apply_gradients(zip(gradients(), variables, strict=True))
 
     @tf.function
     def step():
