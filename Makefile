@@ -1,4 +1,4 @@
-# make demo | test | lint | format | bench | mutants | matrix | standalone | corpus | packages | stock     (needs Python 3.11 - 3.13, nothing else)
+# make demo | test | lint | format | bench | mutants | matrix | corpus | packages | stock     (needs Python 3.11 - 3.13, nothing else)
 
 PYTHON ?= $(shell for v in python3.13 python3.12 python3.11 python3; do \
 	$$v -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$v && break; done)
@@ -15,7 +15,7 @@ GENERATIONS := tf221 tf215 tf210 tf21 tf115
 # Beside the generations: versions between them whose stock optimizers are written otherwise.
 STOCK_WHEELS := keras==2.2.4 keras==2.3.1 keras==2.6.0 keras==2.9.0 tensorflow-addons==0.13.0 tensorflow-addons==0.16.1
 
-.PHONY: demo test lint format bench mutants matrix standalone corpus packages stock generations clean
+.PHONY: demo test lint format bench mutants matrix corpus packages stock generations clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 - 3.13 found; install one or set PYTHON=" >&2; exit 2; }
@@ -55,11 +55,8 @@ mutants: $(VENV)/.dev  ## does `verify` work? the kill table, beside fixed toler
 	@# SEEDS=20 asks for false alarms: correct patches of all stock optimizers under as many seeds
 	@test -z "$(SEEDS)" || $(BIN)/python tests/mutants/calm.py --seeds $(SEEDS) --out .mutants/seeds.json
 
-matrix: | $(BIN)/python  ## the behavioural suite on each TensorFlow generation of tier 1
+matrix: $(VENV)/.dev  ## every feature on every TensorFlow generation, in environments of its own; MATRIX="--tier 1"
 	$(BIN)/python tests/matrix/run.py $(MATRIX)
-
-standalone: $(VENV)/.dev generations  ## `apply --standalone` in each generation: bits, bounds, checkpoints, revert
-	ADAMPATCH_ENVS=$(CORPUS_ENVS) $(BIN)/python -m pytest -n 2 --dist loadfile -m matrix tests/matrix
 
 generations:  ## the environments, made once and kept; about 5 GB, needs Python 3.7, 3.10 and 3.11
 	@test -x $(CORPUS)/envs.sh || { echo "error: no corpus kit at $(CORPUS); set CORPUS= to its directory" >&2; exit 2; }

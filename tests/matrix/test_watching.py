@@ -1,0 +1,70 @@
+"""Monitors in each TensorFlow generation: what they write is what the optimizer did, to stock's bits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from generations import Generation
+from standalone import Project, rows, together
+
+pytestmark = [pytest.mark.tensorflow, pytest.mark.matrix, pytest.mark.feature("monitor")]
+
+
+def alpha(t: int, lr: float = 0.02) -> float:
+    return float(lr * np.sqrt(1 - 0.999**t) / (1 - 0.9**t))
+
+
+def logged(answer: dict[str, Any], metric: str) -> dict[int, float]:
+    """{step: value} of the optimizer's own number in the JSON lines."""
+    return {
+        row["step"]: row["value"]
+        for row in answer["rows"]
+        if row["metric"] == metric and row["variable"] is None
+    }
+
+
+@pytest.mark.parametrize("row", rows(matrix=True))
+def test_callback_and_hook_write_what_was_done_and_leave_the_bits(row: Generation, tmp_path: Path) -> None:
+    stock, ours = (Project.made(row, tmp_path / name, "watched", "training") for name in ("stock", "ours"))
+    ours.apply("--standalone")
+    plain, told = together(
+        lambda: stock.answers("watched.py", str(tmp_path / "a")),
+        lambda: ours.answers("watched.py", str(tmp_path / "b")),
+    )
+    for way in ("callback", "hook"):
+        assert told[way]["weights"] == plain[way]["weights"], way
+        alphas = logged(told[way], "alpha")
+        assert {1, 5, 9} <= set(alphas), way
+        for t, value in alphas.items():
+            assert value == pytest.approx(alpha(t), rel=1e-4), (way, t)
+        events = {int(t): value for t, value in told[way]["tags"]["optimizer/alpha"].items()}
+        assert events == pytest.approx(alphas), way
+        variables = {line["variable"] for line in told[way]["rows"]} - {None}
+        assert len(variables) == (4 if way == "callback" else 1)
+        assert any(tag.startswith("rate_p50/") for tag in told[way]["tags"])
+    assert set(told["callback"]["logs"]["optimizer/alpha"]) == {"float"}
+
+
+@pytest.mark.parametrize("row", rows(matrix=True))
+def test_a_log_that_the_environment_asks_for(row: Generation, tmp_path: Path) -> None:
+    modules = [
+        f"optimizers_{name}" for name in row.optimizers if name in ("v1", "keras3", "keras2", "keras_v2")
+    ]
+    project = Project.made(row, tmp_path / "ours", "train", "training", *modules).apply("--standalone")
+    mode = "function" if any("function" in modes for modes in row.optimizers.values()) else "eager"
+    asked = [f"{name}:{'eager' if name == 'optimizers_v1' else mode}" for name in modules]
+    done = project.run(
+        "train.py", "out", "12", *asked, ADAMPATCH_LOG=str(tmp_path / "log"), ADAMPATCH_EVERY="5"
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    facts = json.loads((project.folder / "out.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "log" / "adampatch.jsonl").read_text().splitlines()]
+    optimizers = {line["optimizer"] for line in lines}
+    assert len(optimizers) >= len(facts) - sum("error" in fact for fact in facts.values()) > 0
+    for name in optimizers:
+        steps = {line["step"] for line in lines if line["optimizer"] == name}
+        assert {1, 6, 11} <= steps, name
