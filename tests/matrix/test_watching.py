@@ -35,7 +35,8 @@ def test_callback_and_hook_write_what_was_done_and_leave_the_bits(row: Generatio
         lambda: stock.answers("watched.py", str(tmp_path / "a")),
         lambda: ours.answers("watched.py", str(tmp_path / "b")),
     )
-    for way in ("callback", "hook"):
+    assert set(told) == set(plain) == ({"hook"} if row.environment == "tf115" else {"callback", "hook"})
+    for way in told:
         assert told[way]["weights"] == plain[way]["weights"], way
         alphas = logged(told[way], "alpha")
         assert {1, 5, 9} <= set(alphas), way
@@ -46,7 +47,8 @@ def test_callback_and_hook_write_what_was_done_and_leave_the_bits(row: Generatio
         variables = {line["variable"] for line in told[way]["rows"]} - {None}
         assert len(variables) == (4 if way == "callback" else 1)
         assert any(tag.startswith("rate_p50/") for tag in told[way]["tags"])
-    assert set(told["callback"]["logs"]["optimizer/alpha"]) == {"float"}
+    if "callback" in told:
+        assert set(told["callback"]["logs"]["optimizer/alpha"]) == {"float"}
 
 
 @pytest.mark.parametrize("row", rows(matrix=True))
@@ -58,7 +60,13 @@ def test_a_log_that_the_environment_asks_for(row: Generation, tmp_path: Path) ->
     mode = "function" if any("function" in modes for modes in row.optimizers.values()) else "eager"
     asked = [f"{name}:{'eager' if name == 'optimizers_v1' else mode}" for name in modules]
     done = project.run(
-        "train.py", "out", "12", *asked, ADAMPATCH_LOG=str(tmp_path / "log"), ADAMPATCH_EVERY="5"
+        "train.py",
+        "out",
+        "12",
+        *asked,
+        ADAMPATCH_LOG=str(tmp_path / "log"),
+        ADAMPATCH_EMIT="tensor",
+        ADAMPATCH_EVERY="5",
     )
     assert done.returncode == 0, done.stderr[-4000:]
     facts = json.loads((project.folder / "out.json").read_text())

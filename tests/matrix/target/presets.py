@@ -21,12 +21,16 @@ def main(out, steps, files, asked):
     for rules in files.split(","):
         os.environ["ADAMPATCH_RULES"] = rules
         os.environ["ADAMPATCH_EMIT"] = "tensor"
+        os.environ["ADAMPATCH_EVERY"] = "1"
         for words in asked:
             name, _, mode = words.partition(":")
-            for case, make in importlib.import_module(name).CASES.items():
+            module = importlib.import_module(name)
+            float32_only = getattr(module, "FLOAT32_ONLY", ())
+            for case, make in module.CASES.items():
+                dtypes = training.DTYPES[: 1 if case in float32_only else None]
                 key = "|".join([os.path.splitext(os.path.basename(rules))[0], case, mode])
                 try:
-                    recorded = training.MODES[mode](make, steps, ("float32",))
+                    recorded = training.MODES[mode](make, steps, dtypes)
                 except Exception:
                     facts[key] = {"error": traceback.format_exc()}
                     continue
