@@ -227,9 +227,11 @@ class Family:
 
     def resume(self, former):
         """Goes on from a checkpoint of another training's optimizer."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = tf.train.Checkpoint(optimizer=former.optimizer).write(os.path.join(folder, "checkpoint"))
-            tf.train.Checkpoint(optimizer=self.optimizer).read(path).expect_partial()
+        # kept as long as this one: what is made with the first update is read by then
+        self._folder = tempfile.TemporaryDirectory()
+        path = os.path.join(self._folder.name, "model")
+        path = tf.train.Checkpoint(optimizer=former.optimizer).write(path)
+        tf.train.Checkpoint(optimizer=self.optimizer).read(path).expect_partial()
 
     def emitted(self):
         """{"rate/NUMBER": array} of the last update, where patched."""
