@@ -29,6 +29,7 @@ class Found:
         self.storage = Storage(definition.body)
         self.flow = Flow(definition.body)
         self._clocks: Dict[str, Clocks] = {}
+        self._callers: Optional[_Callers] = None
         self.sites: List[Tuple[Body, Site]] = []
         functions = definition.functions
         for site in find_sites(inlined(definition.body, functions)):
@@ -38,7 +39,7 @@ class Found:
             sites = find_sites(inlined(function.body, functions))
             of_functions += [(function.body, site) for site in sites]
         if of_functions:
-            callers = _Callers(definition, self.storage, known or {})
+            self._callers = callers = _Callers(definition, self.storage, known or {})
             for body, site in of_functions:
                 site.fetchable = False
                 found = callers.paths(body.function, site.variable.path)
@@ -69,6 +70,10 @@ class Found:
             return False
         a, b = first.node.name, second.node.name
         return self.flow.exclusive(a, b) or not self.flow.run_together(a, b)
+
+    def paths(self, function: str, argument: str) -> Set[str]:
+        """The variables that an argument of a function is, over all calls."""
+        return set() if self._callers is None else self._callers.paths(function, argument)
 
     def source(self, body: Body, site: Site) -> str:
         """The control input that nodes without inputs take beside a site in a branch or a loop."""

@@ -188,8 +188,10 @@ def judge_graph(
     replays: Mapping[str, Replay],
     bounds: Mapping[str, Any],
     accuracies: Mapping[str, Accuracy],
+    followers: frozenset[str],
 ) -> Verdict:
-    """The verdict on one run of a graph. ``replays``: {update: how it is evaluated here}, ``bounds``: those
+    """The verdict on one run of a graph. ``followers``: variables that may follow from what is updated.
+    ``replays``: {update: how it is evaluated here}, ``bounds``: those
     of each update's rates where the case has no rule of the user's; both by the names of updates."""
     shown = Verdict(judging.PASS_BITWISE)
     elements = vacuous = 0
@@ -219,7 +221,7 @@ def judge_graph(
             return replace_verdict(shown, judging.FAIL, divergence)
     if not recorded.ruled:
         return shown
-    own = {update.variable for update in updates if update.variable is not None}
+    own = {update.variable for update in updates if update.variable is not None} | followers
     exact = all(record.exact for record in records.values())
     idle = case.binds_nothing and exact
     if not exact:  # an approximate operation differs with its place: these are judged by their balls

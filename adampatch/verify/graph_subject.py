@@ -15,7 +15,7 @@ import numpy as np
 
 from adampatch.errors import AdampatchError
 from adampatch.graph import attributes, files
-from adampatch.graph.catalog import CALLS, VARIABLES, WRITES
+from adampatch.graph.catalog import VARIABLES, WRITES
 from adampatch.graph.documents import SAVED_MODEL, SIGNATURE, Document, Graph, bound_variables
 from adampatch.graph.flow import Flow
 from adampatch.graph.gradient import is_load
@@ -28,6 +28,7 @@ from adampatch.graph.sites import Site
 from adampatch.graph.storage import Storage
 from adampatch.graph.wire import Message, entries
 from adampatch.verify.formats import Array
+from adampatch.verify.graph_carriers import Carriers, followers
 
 #: what is fed where a dimension is open
 _OPEN = 4
@@ -74,11 +75,13 @@ class Update:
 @dataclass
 class Run:
     """Operations that are run together, the updates that they make, and the ``variables`` that they may
-    touch, as the worker is told of them."""
+    touch, as the worker is told of them. ``followers``: variables that are written after an update, and may
+    follow from it."""
 
     targets: list[str]
     updates: list[Update]
     variables: list[dict[str, Any]] = field(default_factory=list)
+    followers: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -127,7 +130,9 @@ def _fill(subject: Subject) -> None:
         updates.append(Update(site, body, variable, tuple(site.paths), name))
     storage = found.storage
     subject.runs = _runs(definition.body, definition.functions, updates)
+    following = followers(definition, by_node, Carriers(definition.functions, updates))
     for run in subject.runs:
+        run.followers = following
         run.variables = [
             _variable(storage, node)
             for node in _before(definition.body, run.targets)
@@ -181,7 +186,7 @@ def _shape(value: bytes | None) -> list[int] | None:
 
 def _runs(body: Body, functions: Mapping[str, Any], updates: list[Update]) -> list[Run]:
     """The sets of updates that some operation makes all of, greatest first, with those operations."""
-    carriers = _carriers(body, functions, updates)
+    carriers = Carriers(functions, updates).of(body)
     consumers, flow = body.consumers(), Flow(body)
     after: set[str] = set(carriers)
     todo = list(carriers)
@@ -211,45 +216,6 @@ def _runs(body: Body, functions: Mapping[str, Any], updates: list[Update]) -> li
         Run(by_set[s], [updates[i] for i in sorted(s)])
         for s in sorted(largest, key=lambda s: (-len(s), min(s)))
     ]
-
-
-def _carriers(body: Body, functions: Mapping[str, Any], updates: list[Update]) -> dict[str, set[int]]:
-    """{node of the graph: numbers of the updates that it makes, itself or by the functions it calls}."""
-    of_function: dict[str, set[int]] = {}
-    found: dict[str, set[int]] = {}
-    for i, update in enumerate(updates):
-        if update.body.function:
-            of_function.setdefault(update.body.function, set()).add(i)
-        else:
-            found.setdefault(update.site.node.name, set()).add(i)
-    if not of_function:
-        return found
-    reached: dict[str, set[int]] = {}
-
-    def within(name: str, above: tuple[str, ...]) -> set[int]:
-        if name in above or name not in functions:
-            return set()
-        if name not in reached:
-            made = set(of_function.get(name, ()))
-            for node in functions[name].body.nodes.values():
-                for inner in _called(node, functions):
-                    made |= within(inner, (*above, name))
-            reached[name] = made
-        return reached[name]
-
-    for node in body.nodes.values():
-        made = set().union(*(within(name, ()) for name in _called(node, functions)))
-        if made:
-            found.setdefault(node.name, set()).update(made)
-    return found
-
-
-def _called(node: Node, functions: Mapping[str, Any]) -> Iterable[str]:
-    if node.op in functions:
-        return [node.op]
-    if node.op not in CALLS:
-        return []
-    return [name for value in node.attrs.values() for name in attributes.read_functions(value)]
 
 
 # ------------------------------------------------------------------------ what is fed

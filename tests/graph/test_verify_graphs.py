@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
+from adversary import CASES as ADVERSARY
 from graphs import graph_of, model, serialized, v1, v1_adam
 from hard import CASES
 from test_graph_files import run
@@ -55,6 +56,12 @@ def test_patched_graphs_are_green_to_the_bit_and_within_their_bounds(case, writt
     row = document["cases"][2]
     assert row["mode"] == "graph" and row["device"] == "CPU:0" and row["optimizer"].startswith("graph.pb:")
     assert 0 < row["max_error_over_bound"] < 1
+
+
+@pytest.mark.parametrize("case", ["averaged", "control edges", "decay before"])
+def test_what_follows_from_a_bounded_update_may_move(case, written):
+    code, document = verify(written(ADVERSARY[case][0]), "--quick")
+    assert code == 0 and verdicts(document) == GREEN
 
 
 def test_two_train_ops_over_one_variable_are_run_one_after_the_other(written):
