@@ -60,6 +60,10 @@ _TOGETHER: tuple[Cases, ...] = (
     ("keras3", "", ("float32/eager/clamped:together",)),
     ("v2", "", ("float32/function/clamped:together",)),
 )
+#: a rate that is the bound itself
+_AT_THE_BOUND: tuple[Cases, ...] = tuple(
+    ("keras3", "", (f"float32/eager/clamped={side}",)) for side in ("floor", "ceiling")
+)
 #: of quantities, moving bounds and what is remembered, each rule by itself
 _ALONE: tuple[Cases, ...] = tuple(
     ("keras3", "", (f"float32/eager/clamped:{rule}",))
@@ -82,7 +86,7 @@ MODULES: dict[str, tuple[Cases, ...]] = {
     "kernels": _EAGER + _KERNELS,
     "stepping": _EAGER + _KERNELS + _STEPS,
     "sampling": _EAGER + _TOGETHER[:1] + _STEPS + _TRACED,
-    "bounding": _TOGETHER + _ALONE + _REMEMBERED[-2:],
+    "bounding": _TOGETHER + _AT_THE_BOUND + _ALONE + _REMEMBERED[-2:],
     "moments": _TOGETHER + _ALONE + _REMEMBERED,
     "rule_state": _REMEMBERED + _TOGETHER[:1],
     "gradients": _ALONE[3:4] + _REMEMBERED[-1:] + (("keras3", "", ("float32/function/clamped:rms-t",)),),

@@ -10,7 +10,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,16 +80,22 @@ def rules() -> tuple[Rule, ...]:
 
 
 def cases_of(short: str, ends: Iterable[str], variant: str = "", seed: int = 0) -> list[Case]:
-    """The default cases of an optimizer whose ids end so, in the plan's order."""
+    """The default cases of an optimizer whose ids end so, in the plan's order; with "=floor" or "=ceiling"
+    behind it a case is bounded by a quantile of its own rates, as drawn ones are."""
     optimizer = OPTIMIZERS[short]
     head = optimizer.path + (f"[{variant}]" if variant else "") + "/"
-    wanted = {head + end for end in ends}
+    sides = {head + end.partition("=")[0]: end.partition("=")[2] for end in ends}
+    wanted = set(sides)
     given = rules() if any(":" in end for end in wanted) else ()
     found = [case for case in planned([optimizer], seed=seed, rules=given) if case.id in wanted]
     missing = wanted - {case.id for case in found}
     if missing:
         raise KeyError(f"no default case {sorted(missing)}")
-    return found
+    return [_at_a_quantile(case, sides[case.id]) if sides[case.id] else case for case in found]
+
+
+def _at_a_quantile(case: Case, side: str) -> Case:
+    return replace(case, id=f"{case.id}={side}", bounds=None, clamp=side, outside=(), emit="tensor")
 
 
 def trials_of(cases: Iterable[Case]) -> list[Trial]:
