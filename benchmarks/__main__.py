@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import graphs
+from benchmarks import graphs, monitoring
 from benchmarks.scanning import scan_speeds
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -122,6 +122,8 @@ def main() -> None:
         "Keras 3 Adam, 1 x 10M": keras3_steps([10_000_000], options.rounds, 3),
         "Keras 3 Adam, 200 x 10k": keras3_steps([10_000] * 200, options.rounds, 5),
     }
+    watched = min(options.rounds, 5)
+    costs = monitoring.costs(watched)
     versions = f"TensorFlow {tf.__version__}, Keras {keras.__version__}"
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {versions}"
     print(f"Time per update over stock's, median of {options.rounds} interleaved rounds ({machine})\n")
@@ -129,6 +131,7 @@ def main() -> None:
     print("| work | " + " | ".join(names) + " |\n|---|" + "---|" * len(names))
     for work, row in tables.items():
         print(f"| {work} | " + " | ".join(f"{row[n]:.2f}" for n in names) + " |")
+    print("\n" + monitoring.table(costs, watched))
     slowest = min(speed for speed in speeds.values() if speed is not None)
     print(f"\nFiles per CPU second, imports not counted, and over the slowest (Keras, {seen} files)\n")
     print("| tool | files/s | ratio |\n|---|---|---|")
@@ -142,7 +145,7 @@ def main() -> None:
     print(graphs.table(growth))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     scan = {"files": seen, "files_per_cpu_second": speeds, "one_file_over_imports": start}
-    figures = {"machine": machine, "ratios": tables, "scan": scan, "graphs": growth}
+    figures = {"machine": machine, "ratios": tables, "monitoring": costs, "scan": scan, "graphs": growth}
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 

@@ -154,9 +154,11 @@ _COLUMNS = (
     ("clamped", "clamped_frac_active"),
     ("update rms", "update_rms"),
     ("update / weight", "update_to_weight"),
+    ("rms_t", "rms_t_active"),
+    ("by epsilon", "eps_dominated_frac_active"),
     ("not finite", "nonfinite"),
 )
-_SHARES = ("active_frac", "clamped_frac", "clamped_frac_active")
+_SHARES = ("active_frac", "clamped_frac", "clamped_frac_active", "eps_dominated_frac_active")
 
 
 def _table(log: OptimizerLog, names: list[str]) -> str:
