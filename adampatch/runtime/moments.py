@@ -29,6 +29,7 @@ class Moment(object):
         self.writes = []
         # Ours would else be asked for by id alone, which another graph may get once this one is gone.
         self.graph = worlds.current_graph()
+        self.minus_zero = None  # see `islands`
         self._t = self._lr = self._lr0 = self._numbers = self._shown = None
         self._limits = {}
 
@@ -83,6 +84,10 @@ class Moment(object):
         stopped = worlds.where(ends, tf.ones_like(stopped), stopped)
         self.writes += rule_state.write(kept, tf.stack([lr0, stopped, tf.maximum(seen, t)]))
         return lr0
+
+    def any_number(self):
+        """One of the rules' numbers, which are finite and not known before run time."""
+        return tf.cast(self._of(self.record.settings.rules[0])[0], tf.float32)
 
     def number(self, rule, name):
         """One of a rule's single numbers: "max_increase", "max_decrease" or "lr0"."""

@@ -56,14 +56,15 @@ class Sample(object):
 
     Attributes:
         rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
-        outcome: the `bounding.Outcome`, None without a rule.
+        outcome: a function that gives the `bounding.Outcome`, None without a rule; rules: those of its hits.
         shape: static shape of the model variable; dtype: its tf.DType; key: its name.
         rows: int tensor [rows], where rate, direction and outcome are of those rows only.
     """
 
-    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape")
+    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "rules", "shape")
 
-    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, rows=None):
+    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, rules, rows=None):
+        self.rules = rules
         self.rate = rate
         self.direction = direction
         self.alpha = alpha
@@ -140,7 +141,7 @@ def _store(optimizer, record, identity, sample):
         store = record.stores.get(identity)
         if store is None:
             full = record.settings.emit == "tensor"
-            rules = [] if sample.outcome is None else [hit.rule for hit in sample.outcome.hits]
+            rules = sample.rules
             totals = totals_of(optimizer, record, sample.key, rules) if rules else None
             hits = [rule.id for rule in rules]
             store = Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
@@ -188,12 +189,10 @@ def _take(sample, store):
         effective = raw
         clamped = clamped_active = tf.zeros([], tf.int64)
     else:
-        effective, mask = (
-            sample.whole(sample.outcome.rate, np.nan),
-            sample.whole(sample.outcome.clamped, False),
-        )
+        outcome = sample.outcome()
+        effective, mask = sample.whole(outcome.rate, np.nan), sample.whole(outcome.clamped, False)
         clamped, clamped_active = _count(mask), _count(tf.logical_and(mask, active))
-        _take_rules(sample, store, active)
+        _take_rules(sample, store, active, outcome)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
     counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
     store.counts.assign(tf.stack(counts))
@@ -203,11 +202,11 @@ def _take(sample, store):
         store.full.assign(tf.cast(effective, store.full.dtype))
 
 
-def _take_rules(sample, store, active):
+def _take_rules(sample, store, active, outcome):
     """Writes what each rule did to one variable, and adds it to what it has done so far."""
     direction = sample.whole(_fenced(sample.direction, sample)(), 0)
     rows, counts = [], []
-    for hit in sample.outcome.hits:
+    for hit in outcome.hits:
         mask = sample.whole(hit.mask(), False)
         before = sample.whole(hit.before(), np.nan) * direction
         after = sample.whole(hit.alone(), np.nan) * direction

@@ -10,8 +10,10 @@ from adampatch.runtime import (
     gradients,
     graph_reads,
     graph_tensors,
+    islands,
     kernels,
     moments,
+    programs,
     records,
     sampling,
     worlds,
@@ -41,17 +43,23 @@ class _Site(object):
         self.rules = self.record.rules_for(self.path)
         self.idle = not self.rules and self.record.silent
         self.key = None if self.idle else self.record.key(self.identity, self.path)
+        self.moment = None
         self.stock_rate = self.alpha = self.lr = self.gradient = self.first_power = self.rows = None
 
     # -- what rules ask for --------------------------------------------------------------------
 
     def bounded(self, rate, direction, decay, update, alpha):
         """The Outcome of the update under the rules of the variable."""
-        moment = self.record.moment(self.record.kept_as(self.key), self._moment)
-        if self.lr is not None:
-            moment.show_lr(self.lr)
         self.stock_rate, self.alpha = rate, alpha
-        return bounding.bounded_update(self, moment, rate, direction, decay, update, alpha)
+        return bounding.bounded_update(self, self.begin(), rate, direction, decay, update, alpha)
+
+    def begin(self):
+        """The Moment of the update, which stays the same for this site."""
+        if self.moment is None:
+            self.moment = self.record.moment(self.record.kept_as(self.key), self._moment)
+            if self.lr is not None:
+                self.moment.show_lr(self.lr)
+        return self.moment
 
     def _moment(self, alone):
         return moments.Moment(self.optimizer, self.record, alone)
@@ -109,6 +117,8 @@ class _Site(object):
         """Whether a sample is to be queued here and now (eager code and functions)."""
         if self.record.silent or not getattr(type(self.optimizer), "__adampatch_observed__", False):
             return False  # without a flush samples would pile up
+        if islands.unsampled():
+            return False
         if worlds.replica() != 0:
             return False  # rates are equal on all replicas
         graph = worlds.current_graph()
@@ -129,7 +139,7 @@ class _Site(object):
         return True
 
     def queue(self, rate, direction, alpha, outcome):
-        """Queues a sample for the flush; `outcome` is the update under rules, None where none holds."""
+        """Queues a sample for the flush; `outcome` gives the update under rules, None where none holds."""
         shape = worlds.shape_of(self.variable)
         if shape is None:
             return
@@ -141,6 +151,7 @@ class _Site(object):
             shape,
             worlds.dtype_of(self.variable),
             self.key,
+            [] if outcome is None else bounding.counted(self.rules),
             self.rows,
         )
         graph = worlds.current_graph()
@@ -189,6 +200,8 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
         update = values
         if isinstance(stock, tf.IndexedSlices):
             update = tf.IndexedSlices(values, stock.indices, stock.dense_shape)
+        if islands.under_way() is not None and site.wanted():
+            again = _SeenAgain(site, values.dtype, rate, direction, decay, alpha)
 
         def rate(raw=raw):
             return raw
@@ -206,10 +219,39 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
         if worlds.world() == worlds.GRAPH:
             return _publish_step(site, update, reads, rate, alpha, outcome)
         if site.wanted():
-            site.queue(rate, direction, alpha, outcome)
+            if outcome is None:
+                site.queue(rate, direction, alpha, None)
+            elif islands.under_way() is None:
+                site.queue(rate, direction, alpha, lambda: outcome)
+            else:
+                site.queue(again.rate, direction, alpha, again)
+    except programs.NoProgram:
+        raise
     except Exception as error:
         site.not_observed(error)
     return update
+
+
+class _SeenAgain(object):
+    """What `step` was given, asked once more when the update is done: a program hands nothing out, and the
+    rate is made of the states that the update has left."""
+
+    def __init__(self, site, dtype, rate, direction, decay, alpha):
+        thunks = rate, direction, decay, alpha
+        for thunk in thunks:
+            islands.must_be_outside(thunk)
+        self.site, self.dtype = site, dtype
+        self.rate, self.direction, self.decay, self.alpha = (sampling.freeze(thunk) for thunk in thunks)
+
+    def __call__(self):
+        """The Outcome."""
+        rate, direction = (tf.convert_to_tensor(f(), self.dtype) for f in (self.rate, self.direction))
+        update, decay = rate * direction, None if self.decay is None else self.decay()
+        if decay is not None:
+            decay = tf.convert_to_tensor(decay, self.dtype)
+            update += decay
+        alpha = None if self.alpha is None else self.alpha()
+        return self.site.bounded(rate, direction, decay, update, alpha)
 
 
 def _publish_step(site, update, reads, rate, alpha, outcome):
@@ -313,11 +355,14 @@ def _bounded_call(site, kernel, resource, x):
 
     Race-free: the new states are tensors and those are used; no state is read after a write.
     """
+    site.lr, site.gradient, site.first_power = x.lr, x.grad, x.beta1_power
+    done = _compiled_call(site, kernel, resource, x)
+    if done is not None:
+        return done
     with tf.name_scope("adampatch"):
         old = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
         new = kernel.advance(x, old)
         stock = kernel.read(x, new, kernel.alpha(x))
-        site.lr, site.gradient, site.first_power = x.lr, x.grad, x.beta1_power
         outcome = site.bounded(stock.rate, stock.direction, None, stock.update, stock.alpha)
         writes = [kernels.write_state(getattr(x, name), new[name], x, resource) for name in kernel.states]
         writes += outcome.writes
@@ -329,10 +374,61 @@ def _bounded_call(site, kernel, resource, x):
                         site.record, site.path, outcome.rate, outcome.alpha, outcome.update, clamped
                     )
                 elif site.wanted():
-                    site.queue(lambda: stock.rate, lambda: stock.direction, lambda: outcome.alpha, outcome)
+                    parts = (lambda: stock.rate), (lambda: stock.direction), (lambda: outcome.alpha)
+                    site.queue(*parts, outcome=lambda: outcome)
             except Exception as error:
                 site.not_observed(error)
         return kernels.write_variable(x, outcome.update, writes, resource)
+
+
+def _compiled_call(site, kernel, resource, x):
+    """`_bounded_call` as an island, None where it is not compiled; what it did is read off the states."""
+    if not resource or worlds.world() == worlds.EAGER:
+        return None
+    with tf.name_scope("adampatch"):
+        moment, alpha = site.begin(), kernel.alpha(x)
+        site.alpha = alpha
+        for rule in site.rules:
+            moment.limits(rule, site)  # what they are made of is read before the update
+
+        def stock():
+            states = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
+            return kernel.read(x, states, alpha)
+
+        def body():
+            old = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
+            new = kernel.advance(x, old)
+            seen = kernel.read(x, new, alpha)
+            outcome = site.bounded(seen.rate, seen.direction, None, seen.update, seen.alpha)
+            for name in kernel.states:
+                kernels.write_state(getattr(x, name), new[name], x, resource)
+            kernels.write_variable(x, outcome.update, [], resource)
+
+        def again():
+            seen = stock()
+            return site.bounded(seen.rate, seen.direction, None, seen.update, seen.alpha)
+
+        with tf.control_dependencies([alpha] + moment.writes):
+            done = islands.kernel(site, moment, body)
+        if done is None or site.record.silent:
+            return done
+        try:
+            if worlds.world() == worlds.GRAPH:
+                with tf.control_dependencies([done]):
+                    outcome = again()
+                    clamped = tf.broadcast_to(outcome.clamped, tf.shape(outcome.rate))
+                    hang = graph_tensors.publish(
+                        site.record, site.path, outcome.rate, outcome.alpha, outcome.update, clamped
+                    )
+                    with tf.control_dependencies(hang):
+                        return tf.no_op() if hang else done
+            if site.wanted():
+                site.queue(
+                    lambda: stock().rate, lambda: stock().direction, lambda: again().alpha, outcome=again
+                )
+        except Exception as error:
+            site.not_observed(error)
+        return done
 
 
 def prepare_state(record, optimizer, variables):

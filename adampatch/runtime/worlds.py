@@ -11,6 +11,8 @@ _func_graph = Lazy("tensorflow.python.framework.func_graph")
 _resources = Lazy("tensorflow.python.ops.resource_variable_ops")
 
 EAGER, FUNCTION, GRAPH = "eager", "function", "graph"
+#: of a graph that a program is taken down in: the graph that the update really is in
+OUTSIDE = "_adampatch_outside"
 
 
 def unconverted(function):
@@ -62,7 +64,10 @@ def world():
 
 def current_graph():
     """The graph that ops are being added to, None when executing eagerly."""
-    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    if tf.executing_eagerly():
+        return None
+    graph = tf.compat.v1.get_default_graph()
+    return getattr(graph, OUTSIDE, graph)
 
 
 def branch_of(graph):
