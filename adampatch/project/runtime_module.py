@@ -27,7 +27,8 @@ SECTIONS = (
     "lazy", "worlds", "normal_form", "settings", "matching", "methods", "stock_table", "stock_edits",
     "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "bounding", "kernels",
     "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors", "sessions", "draining",
-    "monitoring", "sampling", "programs", "proofs", "islands", "stepping", "observing", "patching", "binding",
+    "monitoring", "stores", "sampling", "programs", "proofs", "islands", "stepping", "fusing",
+    "observing", "patching", "binding",
 )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ _fetched = threading.local()
 
 def host_value(variable):
     """The value of a variable of ours, a NumPy array; no transfer inside of `Together`."""
+    if hasattr(variable, "whole"):  # a part of one, see `stores`
+        return variable.of(host_value(variable.whole)).reshape(variable.shape).astype(variable.dtype)
     known = getattr(_fetched, "values", None)
     if known is not None and id(variable) in known:
         return known[id(variable)]
@@ -30,7 +32,8 @@ class Together(object):
     transfers = 0
 
     def __init__(self, variables):
-        self._variables = list(variables)
+        wholes = [getattr(variable, "whole", variable) for variable in variables]
+        self._variables = list({id(variable): variable for variable in wholes}.values())
         self._outer = None
 
     def __enter__(self):

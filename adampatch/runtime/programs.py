@@ -22,6 +22,8 @@ _ELEMENTWISE = frozenset([
 _SPREADING = {"BroadcastTo": 0, "Fill": 1, "Reshape": 0}
 #: products, which XLA would contract with the sum that they feed
 _PRODUCTS = frozenset(["Mul", "Square"])
+#: what Grappler takes for one sum, or for one product
+_REORDERED = ({"Add", "AddV2", "Sub"}, {"Mul", "Div", "RealDiv"})
 _ASSIGN = {
     "AssignVariableOp": None,
     "AssignAddVariableOp": lambda state, value: tf.add(state, value),
@@ -192,6 +194,9 @@ class Tracing(object):
         self.handles = [states[op.name][0] for op in used]
         self.arrays, self.scalars = ([captured[op.name] for op in part] for part in (arrays, scalars))
         compute = [op for op in order if op.name not in states and op.name not in captured]
+        for op in compute:
+            if self._may_be_reordered(op, scalars, captured):
+                raise NoProgram("TensorFlow itself chooses the order of its products or sums")
         places = {op.name: i for i, op in enumerate(used + arrays + scalars + compute)}
         steps = []
         for op in compute:
@@ -201,6 +206,20 @@ class Tracing(object):
         writes = [(places[value.op.name], places[now.op.name]) for _, value, now in changed]
         dtypes = [[op.outputs[0].dtype.name for op in part] for part in (used, arrays, scalars)]
         self.program = Program(steps, *dtypes, writes=writes)
+
+    def _may_be_reordered(self, op, scalars, captured):
+        """Whether Grappler may join two scalars, one of them constant, that an array meets one after the
+        other: it does so with stock's update, and not in here."""
+        for group in _REORDERED:
+            if op.type not in group:
+                continue
+            own = [x.op for x in op.inputs if x.op in scalars]
+            for before in (x.op for x in op.inputs if x.op.type in group):
+                both = own + [x.op for x in before.inputs if x.op in scalars]
+                known = [tf.get_static_value(captured[scalar.name]) is not None for scalar in both]
+                if own and len(both) > 1 and any(known):
+                    return True
+        return False
 
 
 def _ordered(roots, leaves):

@@ -122,6 +122,7 @@ def _rules(store, touched, active):
     out = {}
     for name, row, total in zip(store.hits, _listed(store.rules), _listed(store.totals)):
         low, high, clamped, clamped_active, changed, crossed, relative = row
+        total = [int(count) for count in total]
         _put(
             out,
             name,

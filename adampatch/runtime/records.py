@@ -238,9 +238,10 @@ class Record(object):
         with self.lock:
             own = [] if self.updates is None else [self.updates] + list(self.scalars)
             own += list(self.numbers.values())
+            for pack in list({id(store.pack): store.pack for store in self.stores.values()}.values()):
+                own += [pack.samples, pack.numbers]
             for store in self.stores.values():
-                ours = (store.sample, store.counts, store.full, store.alone, store.rules, store.totals)
-                own += [v for v in ours if v is not None]
+                own += [v for v in (store.full, store.alone) if v is not None]
             own += list(self.state.names.values())
         return own
 

@@ -7,10 +7,8 @@ import types
 
 import numpy as np
 
-from adampatch.runtime import bounding, methods, moments, records, worlds
+from adampatch.runtime import bounding, methods, moments, records, stores, worlds
 from adampatch.runtime.lazy import tf
-
-SAMPLE = 4096  # elements of a rate kept per variable and sample
 
 
 def freeze(thunk, change=lambda value: value):
@@ -81,41 +79,6 @@ class Sample(object):
         return placed(value, self.rows, self.shape, filler)
 
 
-class Store(object):
-    """Variables that hold the last sample of one model variable.
-
-    Attributes:
-        sample: float32 [2, k]: effective rates, and 1.0 where the direction was not 0.
-        counts: int64 [5]: clamped, clamped and active, active, not finite, touched.
-        hits: ids of the rules that hold for the variable, in the order of the rows of
-        rules: float64 [n, 7]: lower and upper bound, elements clamped, clamped and active, clamped and
-            with another step, whether its bounds crossed, |applied - stock| / |stock|; of the sample; and
-        totals: int64 [n, 5]: samples, and the sums over them of columns 2 to 5 of `rules`.
-        full: the effective rate, of the variable's shape and dtype; None unless emit="tensor".
-        elements: int, elements of the model variable.
-        alone: int64 variable, the updates that were not ended by a flush; None before one.
-    """
-
-    def __init__(self, shape, dtype, key, full, hits, totals):
-        self.key = key
-        self.hits = hits
-        self.elements = int(np.prod(shape, dtype=np.int64))
-        self.stride = max(1, -(-self.elements // SAMPLE))
-        size = -(-self.elements // self.stride)
-        name = "".join(c if c.isalnum() or c in "_./-" else "_" for c in key)
-        self.sample = worlds.hidden_variable(np.zeros([2, size], np.float32), tf.float32, name + "/sample")
-        self.counts = worlds.hidden_variable(np.zeros([5], np.int64), tf.int64, name + "/counts")
-        self.rules = self.totals = None
-        if hits:
-            self.rules = worlds.hidden_variable(np.full([len(hits), 7], np.nan), tf.float64, name + "/rules")
-            self.totals = totals
-        self.alone = None
-        self.full = None
-        if full:
-            filler = np.full(shape, np.nan, np.float32)
-            self.full = worlds.hidden_variable(lambda: tf.cast(filler, dtype), dtype, name + "/rate")
-
-
 def due(record):
     """In eager: whether the update now running will be sampled (decided once per update)."""
     if record.due is None:
@@ -136,25 +99,21 @@ def _counter(record):
     return record.updates
 
 
-def _store(optimizer, record, identity, sample):
+def _stores(optimizer, record, samples):
+    """Makes the Stores of those of `samples` that have none, in one Pack."""
     with record.lock:
-        store = record.stores.get(identity)
-        if store is None:
-            full = record.settings.emit == "tensor"
-            rules = sample.rules
-            totals = totals_of(optimizer, record, sample.key, rules) if rules else None
-            hits = [rule.id for rule in rules]
-            store = Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
-            record.stores[identity] = store
-        return store
-
-
-def totals_of(optimizer, record, key, rules):
-    """The counters of a variable's rules: in the checkpoint along with the state of a rule that has one."""
-    zeros = np.zeros([len(bounding.counted(rules)), 5], np.int64)
-    if any(rule.stateful for rule in rules):
-        return record.state.variable(optimizer, "counts/" + record.kept_as(key), zeros, replicated=False)
-    return worlds.hidden_variable(zeros, tf.int64, "totals")
+        made = {}
+        for identity, sample in samples.items():
+            if identity not in record.stores:
+                full = record.settings.emit == "tensor"
+                totals = None
+                if any(rule.stateful for rule in sample.rules):
+                    totals = stores.totals_of(optimizer, record, sample.key, sample.rules)
+                hits = [rule.id for rule in sample.rules]
+                made[identity] = stores.Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
+        if made:
+            stores.Pack(list(made.values()))
+            record.stores.update(made)
 
 
 def spread(value, shape, dtype=None):
@@ -176,60 +135,81 @@ def placed(value, rows, shape, filler):
     return tf.tensor_scatter_nd_update(base, tf.expand_dims(rows, 1), tf.broadcast_to(value, size))
 
 
+# -- what is counted of an array, in functions that are traced once for all arrays alike ---------
+
+_TRACED = {}  # (what, shape, dtype, ...) -> function
+
+
+def _traced(function, *given):
+    """`function` of tensors, as one operation: tracing it anew for each variable would cost seconds."""
+    key = (function.__name__,) + tuple((x.dtype.name, tuple(x.shape.as_list())) for x in given)
+    found = _TRACED.get(key)
+    if found is None:
+        specs = [tf.TensorSpec(x.shape, x.dtype) for x in given]
+        with tf.init_scope():
+            found = _TRACED[key] = tf.function(function, autograph=False).get_concrete_function(*specs)
+    return found(*given)
+
+
 def _count(mask):
     return tf.reduce_sum(tf.cast(mask, tf.int64))
 
 
-def _take(sample, store):
-    """Writes one sample; elementwise work over the variable, so only on sampled updates."""
-    raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
-    active = tf.not_equal(sample.whole(_fenced(sample.direction, sample)(), 0), 0)
-    touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
-    if sample.outcome is None:
-        effective = raw
-        clamped = clamped_active = tf.zeros([], tf.int64)
-    else:
-        outcome = sample.outcome()
-        effective, mask = sample.whole(outcome.rate, np.nan), sample.whole(outcome.clamped, False)
-        clamped, clamped_active = _count(mask), _count(tf.logical_and(mask, active))
-        _take_rules(sample, store, active, outcome)
+def _counted_of_all(raw, effective, direction, clamped, touched):
+    """(sample, counts) of the arrays of one variable."""
+    active = tf.not_equal(direction, 0)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
-    counts = [clamped, clamped_active, _count(active), _count(nonfinite), _count(touched)]
-    store.counts.assign(tf.stack(counts))
-    picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
-    store.sample.assign(tf.stack(picked))
+    masks = clamped, tf.logical_and(clamped, active), active, nonfinite, touched
+    counts = [tf.cast(_count(mask), tf.float64) for mask in masks]
+    elements = int(np.prod(raw.shape.as_list(), dtype=np.int64))
+    stride = max(1, -(-elements // stores.SAMPLE))
+    picked = [tf.cast(tf.reshape(part, [-1])[::stride], tf.float32) for part in (effective, active)]
+    return tf.stack(picked), tf.stack(counts)
+
+
+def _counted_of_rule(mask, before, after, direction):
+    """Elements clamped, clamped and active, clamped with another step, and the relative change."""
+    before, after = before * direction, after * direction
+    changed = tf.logical_and(mask, tf.not_equal(before, after))
+    size = bounding.root_mean_square(_finite(before))
+    # 0 where nothing was changed, though nothing was to be changed
+    moved = bounding.root_mean_square(_finite(after - before))
+    relative = tf.cast(tf.math.divide_no_nan(moved, size), tf.float64)
+    masks = mask, tf.logical_and(mask, tf.not_equal(direction, 0)), changed
+    return tf.stack([tf.cast(_count(m), tf.float64) for m in masks] + [relative])
+
+
+def _take(sample, store):
+    """The Taken of one sample; elementwise work over the variable, so only on sampled updates."""
+    raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
+    direction = sample.whole(_fenced(sample.direction, sample)(), 0)
+    touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
+    effective, clamped = raw, tf.fill(sample.shape, False)
+    taken = stores.Taken()
+    taken.rules = taken.totals = None
+    if sample.outcome is not None:
+        outcome = sample.outcome()
+        effective, clamped = sample.whole(outcome.rate, np.nan), sample.whole(outcome.clamped, False)
+        taken.rules, taken.totals = _take_rules(sample, outcome, direction)
+    taken.sample, taken.counts = _traced(_counted_of_all, raw, effective, direction, clamped, touched)
     if store.full is not None:
         store.full.assign(tf.cast(effective, store.full.dtype))
+    return taken
 
 
-def _take_rules(sample, store, active, outcome):
-    """Writes what each rule did to one variable, and adds it to what it has done so far."""
-    direction = sample.whole(_fenced(sample.direction, sample)(), 0)
+def _take_rules(sample, outcome, direction):
+    """What each rule did to one variable, and what to add to what it has done so far."""
     rows, counts = [], []
     for hit in outcome.hits:
-        mask = sample.whole(hit.mask(), False)
-        before = sample.whole(hit.before(), np.nan) * direction
-        after = sample.whole(hit.alone(), np.nan) * direction
-        changed = tf.logical_and(mask, tf.not_equal(before, after))
-        size = bounding.root_mean_square(_finite(before))
-        # 0 where nothing was changed, though nothing was to be changed
-        moved = bounding.root_mean_square(_finite(after - before))
-        relative = tf.math.divide_no_nan(moved, size)
-        crossed = tf.cast(hit.crossed(), tf.int64)
-        counts.append(
-            [
-                tf.ones([], tf.int64),
-                _count(mask),
-                _count(tf.logical_and(mask, active)),
-                _count(changed),
-                crossed,
-            ]
-        )
+        arrays = [sample.whole(hit.mask(), False)]
+        arrays += [sample.whole(x, np.nan) for x in (hit.before(), hit.alone())]
+        found = _traced(_counted_of_rule, *(arrays + [direction]))
+        crossed = tf.cast([hit.crossed()], tf.float64)
         none = tf.constant(np.nan, tf.float64)
-        rows.append([none if hit.low is None else hit.low, none if hit.high is None else hit.high])
-        rows[-1] += [tf.cast(n, tf.float64) for n in counts[-1][1:]] + [tf.cast(relative, tf.float64)]
-    store.rules.assign(tf.stack([tf.stack(row) for row in rows]))
-    store.totals.assign_add(tf.stack([tf.stack(row) for row in counts]))
+        bounds = tf.stack([none if hit.low is None else hit.low, none if hit.high is None else hit.high])
+        rows += [bounds, found[:3], crossed, found[3:]]
+        counts += [tf.ones([1], tf.float64), found[:3], crossed]
+    return tf.concat(rows, 0), tf.concat(counts, 0)
 
 
 def _finite(value):
@@ -245,8 +225,12 @@ def _step_number(optimizer, updates, counted):
 
 
 def _take_all(optimizer, record, samples, updates, counted):
+    taken = {}
     for identity, sample in samples.items():
-        _take(sample, record.stores[identity])
+        store = record.stores[identity]
+        taken.setdefault(store.pack, {})[store] = _take(sample, store)
+    for pack, found in taken.items():
+        pack.write(found)
     alpha = tf.constant(np.nan, tf.float64)
     for sample in samples.values():
         if sample.alpha is not None:
@@ -288,8 +272,7 @@ def _flush_eager(optimizer, record, samples):
         return  # no step ran
     was_due, record.due = record.due, None
     if was_due and samples:
-        for identity, sample in samples.items():
-            _store(optimizer, record, identity, sample)
+        _stores(optimizer, record, samples)
         _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
     record.updates.assign_add(1)
 
@@ -300,8 +283,7 @@ def _counted(optimizer):
 
 def _flush_function(optimizer, record, samples):
     _counter(record)
-    for identity, sample in samples.items():
-        _store(optimizer, record, identity, sample)
+    _stores(optimizer, record, samples)
     _take_if_due(optimizer, record, samples, record.updates, _counted(optimizer))
 
 
@@ -318,8 +300,23 @@ def _take_if_due(optimizer, record, samples, updates, counted):
 
         # Always true for every == 1, which XLA does not know: a branch keeps our readers apart.
         due = tf.less_equal(tf.math.floormod(updates.read_value(), max(every, 2)), int(every == 1))
-        tf.cond(due, take, lambda: tf.constant(False))
+        _keep_apart(tf.cond(due, take, lambda: tf.constant(False)))
     updates.assign_add(1)
+
+
+def _keep_apart(taken):
+    """Leaves a condition one operation, where all is on one device: taken apart, as it is by default, each of
+    its hundreds of operations is looked at in every update, due or not."""
+    if not isinstance(taken, tf.Tensor) or tf.executing_eagerly():
+        return
+    with tf.init_scope():
+        if not tf.executing_eagerly() or len(tf.config.list_logical_devices()) != 1:
+            return
+    op = taken.op
+    while op.type == "Identity":
+        op = op.inputs[0].op
+    if op.type in ("If", "StatelessIf"):
+        op._set_attr("_lower_using_switch_merge", tf.compat.v1.AttrValue(b=False))
 
 
 @worlds.do_not_convert
@@ -329,7 +326,8 @@ def take_alone(optimizer, record, identity, sample):
     Each variable then counts its own updates, and has a `tf.cond` of its own.
     """
     _counter(record)
-    store = _store(optimizer, record, identity, sample)
+    _stores(optimizer, record, {identity: sample})
+    store = record.stores[identity]
     with record.lock:
         if store.alone is None:
             store.alone = worlds.hidden_variable(np.int64(0), tf.int64, "alone")
