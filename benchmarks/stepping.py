@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import peers
+from benchmarks.growth import svg
 from benchmarks.pairs import Step, Timed, side_by_side
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -304,22 +305,24 @@ def table(row: Row, times: Mapping[str, Timed | None]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few rounds, no growth")
-    parser.add_argument("--row", default="", help="only rows whose name holds these words")
+    parser.add_argument("--row", default="", help="only rows whose name holds these words, and nothing else")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--json", type=Path, default=Path("build/bench-stepping.json"))
+    parser.add_argument("--plot", type=Path, default=Path("build/growth.svg"))
     parser.add_argument("--first-call", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.first_call:
         first_call(options.first_call)
         return
     rounds = options.rounds or (5 if options.quick else 15)
-    figures = stepping(rounds, options.quick, options.row)
+    options.plot.parent.mkdir(parents=True, exist_ok=True)
+    figures = stepping(rounds, options.quick, options.row, options.plot)
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def stepping(rounds: int, quick: bool = False, only: str = "") -> dict[str, Any]:
-    """Prints the tables; returns the figures."""
+def stepping(rounds: int, quick: bool, only: str = "", plot: Path | None = None) -> dict[str, Any]:
+    """Prints the tables, writes the plot; returns the figures."""
     figures: dict[str, Any] = {"rows": {}}
     for row in rows():
         if only not in row.work:
@@ -327,17 +330,24 @@ def stepping(rounds: int, quick: bool = False, only: str = "") -> dict[str, Any]
         times = measured(row, rounds)
         figures["rows"][row.work] = {n: t and asdict(t) for n, t in times.items()}
         print(table(row, times), flush=True)
-    if only and only != "rest":
+    if only:
         return figures
+    print("**Not times per step**\n\n| what | measured | wanted |\n|---|---|---|")
     figures["extra_operations"] = extra_operations()
-    print(f"operations added by emit=off without a rule: {figures['extra_operations']}")
+    print(f"| operations that emit=off without a rule adds | {figures['extra_operations']} | 0 |")
     figures["bytes_per_element"] = bytes_kept()
-    print("bytes per element kept by a rule:", figures["bytes_per_element"], flush=True)
+    for name, kept in figures["bytes_per_element"].items():
+        print(f"| bytes per element kept by a {name} | {kept:g} | {0 if name == 'ceiling' else 4} |")
     figures["first_calls"] = first_calls(2 if quick else 5)
-    print(f"{MANY} distinct shapes, calls over stock's:", figures["first_calls"], flush=True)
+    for name, calls in figures["first_calls"].items():
+        for call, ratio in calls.items():
+            wanted = "1.50" if name == "ceiling" else ""
+            print(f"| {MANY} distinct shapes, {name}: {call} call over stock's | {ratio:.2f} | {wanted} |")
     if not quick:
         figures["growth"] = growth(min(rounds, 7), 100_000_000)
-        print("seconds by elements:", json.dumps(figures["growth"]))
+        if plot is not None:
+            plot.write_text(svg(figures["growth"], "Seconds of one update of one variable"), "utf-8")
+    print(flush=True)
     return figures
 
 

@@ -109,17 +109,6 @@ def _release():
     return tuple(int(part) for part in tf.__version__.split(".")[:2])
 
 
-def _in_xla():
-    if tf.executing_eagerly():
-        return False
-    try:
-        from tensorflow.python.ops import control_flow_util
-
-        return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
-    except (ImportError, AttributeError):
-        return True
-
-
 def _may(record, optimizer, variable, gradient, rules, eager):
     """Whether the update of a variable is to be compiled, as far as can be told before it is traced."""
     if not rules or record.settings.compile is False or under_way() is not None:
@@ -127,7 +116,7 @@ def _may(record, optimizer, variable, gradient, rules, eager):
     shape = worlds.shape_of(variable)
     if shape is None or int(np.prod(shape, dtype=np.int64)) < 2:
         return False
-    if not _pays(record, optimizer, shape, eager) or _in_xla():
+    if not _pays(record, optimizer, shape, eager) or worlds.in_xla():
         return False
     obstacle = _obstacle(record, rules, variable, gradient)
     if obstacle is not None:

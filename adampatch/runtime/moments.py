@@ -32,6 +32,7 @@ class Moment(object):
         self.minus_zero = None  # see `islands`
         self._t = self._lr = self._lr0 = self._numbers = self._shown = None
         self._limits = {}
+        self._formats = {}
 
     @property
     def t(self):
@@ -129,6 +130,15 @@ class Moment(object):
         if rule.relative_to != "alpha" and rule.convention == "raw":
             self._limits[id(rule)] = (low, high)  # the same for all variables
         return low, high
+
+    def as_format(self, bound, dtype):
+        """A scalar in the format of a variable."""
+        found = self._formats.get((id(bound), dtype))
+        if found is None:
+            found = bound, tf.cast(bound, dtype)
+            if tf.executing_eagerly() or found[1].graph is bound.graph:  # a branch keeps what it makes
+                self._formats[(id(bound), dtype)] = found
+        return found[1]
 
     def while_open(self, rule, value, otherwise):
         """`value` within the window of the rule, the number `otherwise` outside."""

@@ -140,34 +140,38 @@ def placed(value, rows, shape, filler):
 _TRACED = {}  # (what, shape, dtype, ...) -> function
 
 
-def _traced(function, *given):
-    """`function` of tensors, as one operation: tracing it anew for each variable would cost seconds."""
-    key = (function.__name__,) + tuple((x.dtype.name, tuple(x.shape.as_list())) for x in given)
+def _traced(function, stride, *arrays):
+    """`function` of an int and tensors, as one operation: tracing it for each variable would cost seconds.
+
+    Arrays of all shapes share one, but in XLA and of no elements, where shapes have to be known.
+    """
+    known = arrays[0].shape.num_elements() == 0 or worlds.in_xla()
+    specs = [tf.TensorSpec(x.shape if known else None, x.dtype) for x in arrays]
+    key = (function.__name__, stride if known else None) + tuple(str(spec) for spec in specs)
     found = _TRACED.get(key)
     if found is None:
-        specs = [tf.TensorSpec(x.shape, x.dtype) for x in given]
+        first = stride if known else tf.TensorSpec([], tf.int32)
         with tf.init_scope():
-            found = _TRACED[key] = tf.function(function, autograph=False).get_concrete_function(*specs)
-    return found(*given)
+            found = tf.function(function, autograph=False).get_concrete_function(first, *specs)
+        _TRACED[key] = found
+    return found(*arrays) if known else found(tf.constant(stride), *arrays)
 
 
 def _count(mask):
     return tf.reduce_sum(tf.cast(mask, tf.int64))
 
 
-def _counted_of_all(raw, effective, direction, clamped, touched):
-    """(sample, counts) of the arrays of one variable."""
+def _counted_of_all(stride, raw, effective, direction, clamped, touched):
+    """(sample, counts) of the arrays of one variable, of which each `stride`th element is kept."""
     active = tf.not_equal(direction, 0)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
     masks = clamped, tf.logical_and(clamped, active), active, nonfinite, touched
     counts = [tf.cast(_count(mask), tf.float64) for mask in masks]
-    elements = int(np.prod(raw.shape.as_list(), dtype=np.int64))
-    stride = max(1, -(-elements // stores.SAMPLE))
     picked = [tf.cast(tf.reshape(part, [-1])[::stride], tf.float32) for part in (effective, active)]
     return tf.stack(picked), tf.stack(counts)
 
 
-def _counted_of_rule(mask, before, after, direction):
+def _counted_of_rule(_, mask, before, after, direction):
     """Elements clamped, clamped and active, clamped with another step, and the relative change."""
     before, after = before * direction, after * direction
     changed = tf.logical_and(mask, tf.not_equal(before, after))
@@ -191,7 +195,9 @@ def _take(sample, store):
         outcome = sample.outcome()
         effective, clamped = sample.whole(outcome.rate, np.nan), sample.whole(outcome.clamped, False)
         taken.rules, taken.totals = _take_rules(sample, outcome, direction)
-    taken.sample, taken.counts = _traced(_counted_of_all, raw, effective, direction, clamped, touched)
+    arrays = raw, effective, direction, clamped, touched
+    taken.sample, taken.counts = _traced(_counted_of_all, store.stride, *arrays)
+    taken.sample = tf.ensure_shape(taken.sample, [2, store.size])
     if store.full is not None:
         store.full.assign(tf.cast(effective, store.full.dtype))
     return taken
@@ -203,7 +209,7 @@ def _take_rules(sample, outcome, direction):
     for hit in outcome.hits:
         arrays = [sample.whole(hit.mask(), False)]
         arrays += [sample.whole(x, np.nan) for x in (hit.before(), hit.alone())]
-        found = _traced(_counted_of_rule, *(arrays + [direction]))
+        found = _traced(_counted_of_rule, 1, *(arrays + [direction]))
         crossed = tf.cast([hit.crossed()], tf.float64)
         none = tf.constant(np.nan, tf.float64)
         bounds = tf.stack([none if hit.low is None else hit.low, none if hit.high is None else hit.high])

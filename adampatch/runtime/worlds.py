@@ -99,6 +99,18 @@ def fence():
     return lambda tensor: barrier(tensor)[0]
 
 
+def in_xla():
+    """Whether what is traced here is compiled by XLA with the function around it."""
+    if tf.executing_eagerly():
+        return False
+    try:
+        from tensorflow.python.ops import control_flow_util
+
+        return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    except (ImportError, AttributeError):
+        return True
+
+
 def in_compiled_branch():
     """Whether this is traced inside a cond branch of a function with `jit_compile=True`."""
     try:
