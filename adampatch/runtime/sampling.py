@@ -315,8 +315,9 @@ def _keep_apart(taken):
     its hundreds of operations is looked at in every update, due or not."""
     if not isinstance(taken, tf.Tensor) or tf.executing_eagerly():
         return
+    devices = getattr(tf.config, "list_logical_devices", None)  # not there before TensorFlow 2
     with tf.init_scope():
-        if not tf.executing_eagerly() or len(tf.config.list_logical_devices()) != 1:
+        if devices is None or not tf.executing_eagerly() or len(devices()) != 1:
             return
     op = taken.op
     while op.type == "Identity":

@@ -351,3 +351,39 @@ def test_other_words_for_compile_are_refused(value):
 
     with pytest.raises(ValueError, match=r"\[runtime\]: compile is .*; use one of auto, true, false"):
         settings.resolve(bound(1.0, compile=value), {}, {})
+
+
+def test_a_training_function_with_islands_is_saved_and_goes_on_where_it_was(tmp_path):
+    import adampatch
+
+    class Module(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = tf.Variable(np.ones((6, 7), np.float32))
+            self.opt = adampatch.patched(LEGACY.Adam(0.01), rules=bound(0.004), emit="stats", every=2)
+
+        @tf.function(input_signature=[tf.TensorSpec((6, 7), tf.float32)])
+        def train(self, gradient):
+            self.opt.apply_gradients([(gradient, self.w)])
+            return self.w.read_value()
+
+    module, rng = Module(), np.random.RandomState(2)
+    gradients = [rng.randn(6, 7).astype(np.float32) for _ in range(5)]
+    for gradient in gradients[:2]:
+        module.train(gradient)
+    assert compiled() == 1
+    tf.saved_model.save(module, str(tmp_path / "model"))
+    back = tf.saved_model.load(str(tmp_path / "model"))
+    for gradient in gradients[2:]:
+        here, there = module.train(gradient).numpy(), back.train(gradient).numpy()
+        assert here.tobytes() == there.tobytes()
+
+
+def test_under_a_strategy_nothing_is_compiled(caplog):
+    stock = Training(CASES["Keras 3 Adam"], mode="eager").steps(3)
+    strategy = tf.distribute.OneDeviceStrategy("/cpu:0")
+    with strategy.scope(), caplog.at_level(logging.WARNING, "adampatch"):
+        ours = Training(CASES["Keras 3 Adam"], bound(1e9), "eager", emit="off")
+        strategy.run(lambda: ours.steps(3) and None)
+    assert same(stock.state(), ours.state()) and compiled() == 0
+    assert "a distribution strategy is at work" in caplog.text
