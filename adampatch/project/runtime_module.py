@@ -30,7 +30,8 @@ SECTIONS = (
     "lazy", "worlds", "normal_form", "settings", "matching", "methods", "stock_table", "stock_edits",
     "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "measures", "bounding",
     "kernels", "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors", "sessions",
-    "draining", "monitoring", "sampling", "stepping", "observing", "patching", "binding",
+    "draining", "monitoring", "sampling", "programs", "proofs", "islands", "stepping", "fusing",
+    "observing", "patching", "binding",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import threading
 
 from adampatch.runtime import (
     draining,
+    fusing,
     monitoring,
     observing,
     patching,
@@ -73,7 +74,7 @@ class Binding(object):
         Returns `stock` itself with nothing to observe and no rule for `variable`; else a
         function with the kernel's signature and return value.
         """
-        return stepping.fused_call(self, optimizer, variable, stock)
+        return fusing.fused_call(self, optimizer, variable, stock)
 
     def observed(self, cls):
         """Class decorator: marks the end of one optimizer update. Returns `cls` itself."""

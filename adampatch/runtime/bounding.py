@@ -85,6 +85,11 @@ def _cast(pair, dtype):
     return tuple(None if bound is None else tf.cast(bound, dtype) for bound in pair)
 
 
+def _cast_once(moment, pair, dtype):
+    """`_cast` of bounds that the variables of an update share."""
+    return tuple(None if bound is None else moment.as_format(bound, dtype) for bound in pair)
+
+
 def wide(dtype):
     """The dtype in which sums and remembered rates of variables of `dtype` are kept: float32 at least."""
     return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype
@@ -101,7 +106,7 @@ class _Bounding(object):
         self.direction = direction
         self.decay = decay
         self.update = update
-        self.clamped = None
+        self.clamped = self.alike = None
         self.hits = []
 
     def _rules(self, *quantities):
@@ -114,7 +119,9 @@ class _Bounding(object):
         before = self.rate
         self.hits.append(Hit(rule, low, high, mask, lambda: before, alone, crossed))
 
-    def _clamp(self, mask):
+    def _clamp(self, mask, alike=None):
+        """Adds to what is clamped; `alike`: the scalar that all of it has for its rate, if it is one."""
+        self.alike = alike if self.clamped is None else None
         self.clamped = mask if self.clamped is None else tf.logical_or(self.clamped, mask)
 
     def alpha(self, alpha):
@@ -159,8 +166,9 @@ class _Bounding(object):
             self._hit(rule, own_low, own_high, high, lambda a=alone: a()[1], lambda a=alone: a()[0])
         if low is None and high is None:
             return
-        self.rate, mask = clip(before, *_cast((low, high), self.dtype))
-        self._clamp(mask)
+        low, high = _cast_once(self.moment, (low, high), self.dtype)
+        self.rate, mask = clip(before, low, high)
+        self._clamp(mask, high if low is None else low if high is None else None)
 
     def bound_change(self, previous):
         """Limits of the rate's own change; returns the rate to remember, of the wide dtype."""
@@ -197,9 +205,8 @@ class _Bounding(object):
     def multiply(self):
         """The update of the rate that the stages before have made; stock's own where they made none."""
         if self.clamped is not None:
-            self.update = worlds.where(
-                self.clamped, self._with_decay(self.rate * self.direction), self.update
-            )
+            rate = self.rate if self.alike is None else self.alike
+            self.update = worlds.where(self.clamped, self._with_decay(rate * self.direction), self.update)
 
     def _with_decay(self, step):
         return step if self.decay is None else step + self.decay

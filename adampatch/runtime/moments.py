@@ -29,8 +29,10 @@ class Moment(object):
         self.writes = []
         # Ours would else be asked for by id alone, which another graph may get once this one is gone.
         self.graph = worlds.current_graph()
+        self.minus_zero = None  # see `islands`
         self._t = self._lr = self._lr0 = self._numbers = self._shown = None
         self._limits = {}
+        self._formats = {}
 
     @property
     def t(self):
@@ -84,6 +86,10 @@ class Moment(object):
         self.writes += rule_state.write(kept, tf.stack([lr0, stopped, tf.maximum(seen, t)]))
         return lr0
 
+    def any_number(self):
+        """One of the rules' numbers, which are finite and not known before run time."""
+        return tf.cast(self._of(self.record.settings.rules[0])[0], tf.float32)
+
     def number(self, rule, name):
         """One of a rule's single numbers: "max_increase", "max_decrease" or "lr0"."""
         at = len(rule.low.numbers if rule.low is not None else ())
@@ -124,6 +130,15 @@ class Moment(object):
         if rule.relative_to != "alpha" and rule.convention == "raw":
             self._limits[id(rule)] = (low, high)  # the same for all variables
         return low, high
+
+    def as_format(self, bound, dtype):
+        """A scalar in the format of a variable."""
+        found = self._formats.get((id(bound), dtype))
+        if found is None:
+            found = bound, tf.cast(bound, dtype)
+            if tf.executing_eagerly() or found[1].graph is bound.graph:  # a branch keeps what it makes
+                self._formats[(id(bound), dtype)] = found
+        return found[1]
 
     def while_open(self, rule, value, otherwise):
         """`value` within the window of the rule, the number `otherwise` outside."""

@@ -5,7 +5,7 @@ Touches only the class it decorates; no TensorFlow until an update ends.
 
 import functools
 
-from adampatch.runtime import gradients, graph_tensors, records, stepping, worlds, wrappers
+from adampatch.runtime import gradients, graph_tensors, islands, records, stepping, worlds, wrappers
 from adampatch.runtime.lazy import tf
 
 # In order: the method during which all variables of one update are stepped. Keras 3 runs
@@ -71,6 +71,7 @@ def observed_class(binding, cls):
             binding.end(self)
         return out
 
+    _compile_updates(binding, cls)
     _check_at_build(binding, cls)
     _check_at_slots(binding, cls)
     _show_to_saved_models(binding, cls)
@@ -78,6 +79,24 @@ def observed_class(binding, cls):
     ending.autograph_info__ = {}  # ours is not to be converted; what it calls is, see `_as_called`
     setattr(cls, name, ending)
     return cls
+
+
+def _compile_updates(binding, cls):
+    """Keras 2 and 3 update one variable in one method, `update_step`: see `islands.updated`."""
+    if not callable(getattr(cls, "update_step", None)):
+        return
+    own = cls.__dict__.get("update_step")
+
+    def method(optimizer):
+        call = own.__get__(optimizer, cls) if own is not None else super(cls, optimizer).update_step
+        return worlds.as_called(call)
+
+    @functools.wraps(cls.update_step)
+    def update_step(self, gradient, variable, *args, **kwargs):
+        return islands.updated(binding, self, method, gradient, variable, args, kwargs)
+
+    update_step.autograph_info__ = {}
+    cls.update_step = update_step
 
 
 def _order(record, carried, done):
@@ -120,6 +139,7 @@ def _check_at_build(binding, cls):
         given = list(args[0] if args else kwargs.get("var_list") or ())
         variables = worlds.listed_variables(self) or given
         if variables:
+            record.sizes = islands.sizes(variables)
             record.check([worlds.path_of(variable) for variable in variables])
             # Keras restores what is there when an optimizer is built, and traces again for what is not.
             stepping.prepare_state(record, self, variables)
@@ -186,6 +206,7 @@ def _check_pairs(record, args, kwargs):
     if pairs is None:
         return args, kwargs
     pairs = list(pairs)
+    record.sizes = islands.sizes(variable for _, variable in pairs)
     if "grads_and_vars" in kwargs:
         kwargs = dict(kwargs, grads_and_vars=pairs)
     else:

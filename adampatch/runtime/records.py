@@ -138,6 +138,9 @@ class Record(object):
         unsampled: words saying why updates ran that cannot be sampled, or None.
         reached: whether a patched site of this optimizer was ever come to.
         group: the Group of optimizers patched together, or None.
+        sizes: {shape: elements of all variables of that shape}, None where they are not known yet.
+        refused: {variable: words saying why its update is not compiled}; islands: compiled functions of
+            eager code. See `islands`.
     """
 
     MAX_GRAPHS = 4
@@ -162,6 +165,9 @@ class Record(object):
         self.unsampled = None
         self.reached = False
         self.group = None
+        self.sizes = None
+        self.refused = {}
+        self.islands = {}
         self._open = []
 
     def key(self, identity, path):

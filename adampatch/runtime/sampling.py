@@ -56,15 +56,16 @@ class Sample(object):
 
     Attributes:
         rate, direction, alpha: functions of no argument; `rate` gives the raw rate.
-        outcome: the `bounding.Outcome`, None without a rule.
+        outcome: a function that gives the `bounding.Outcome`, None without a rule; rules: those of its hits.
         shape: static shape of the model variable; dtype: its tf.DType; key: its name.
         shown: `measures.Shown`; rows: int tensor [rows], where rate, direction, outcome and what is shown
             are of those rows only.
     """
 
-    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "shape", "shown")
+    __slots__ = ("alpha", "direction", "dtype", "key", "outcome", "rate", "rows", "rules", "shape", "shown")
 
-    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, shown, rows=None):
+    def __init__(self, rate, direction, alpha, outcome, shape, dtype, key, shown, rules, rows=None):
+        self.rules = rules
         self.rate = rate
         self.direction = direction
         self.alpha = alpha
@@ -184,7 +185,7 @@ def _make_stores(optimizer, record, samples):
         for identity, sample in samples.items():
             if identity not in record.stores:
                 full = record.settings.emit == "tensor"
-                rules = [] if sample.outcome is None else [hit.rule for hit in sample.outcome.hits]
+                rules = sample.rules
                 totals = totals_of(optimizer, record, sample.key, rules) if rules else None
                 hits = [rule.id for rule in rules]
                 made[identity] = Store(sample.shape, sample.dtype, sample.key, full, hits, totals)
@@ -239,12 +240,10 @@ def _take(sample, store, debias):
         effective = raw
         clamped = clamped_active = tf.zeros([], tf.float64)
     else:
-        effective, mask = (
-            sample.whole(sample.outcome.rate, np.nan),
-            sample.whole(sample.outcome.clamped, False),
-        )
+        outcome = sample.outcome()
+        effective, mask = sample.whole(outcome.rate, np.nan), sample.whole(outcome.clamped, False)
         clamped, clamped_active = _number(mask), _number(tf.logical_and(mask, active))
-        _take_rules(sample, store, active)
+        _take_rules(sample, outcome, store, direction, active)
     nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
     counts = [clamped, clamped_active, _number(active), _number(nonfinite), _number(touched)]
     dominated = measures.dominated(sample.shown, raw)
@@ -259,11 +258,10 @@ def _take(sample, store, debias):
     return tf.stack(counts), tf.stack(picked)
 
 
-def _take_rules(sample, store, active):
+def _take_rules(sample, outcome, store, direction, active):
     """Writes what each rule did to one variable, and adds it to what it has done so far."""
-    direction = sample.whole(_fenced(sample.direction, sample)(), 0)
     rows, counts = [], []
-    for hit in sample.outcome.hits:
+    for hit in outcome.hits:
         mask = sample.whole(hit.mask(), False)
         before = sample.whole(hit.before(), np.nan) * direction
         after = sample.whole(hit.alone(), np.nan) * direction

@@ -9,6 +9,7 @@ import os
 from adampatch.runtime import normal_form
 
 EMIT = ("off", "stats", "tensor")
+COMPILE = ("auto", True, False)
 DEFAULT_EVERY = 100
 
 
@@ -24,11 +25,13 @@ class Settings(object):
         every: optimizer updates between two samples, at least 1.
         rules: list of `normal_form.Rule`.
         source: words naming where the rules come from, for errors.
+        compile: "auto", True or False: whether bounded updates are compiled.
     """
 
-    __slots__ = ("emit", "every", "rules", "source")
+    __slots__ = ("compile", "emit", "every", "rules", "source")
 
-    def __init__(self, emit, every, rules, source):
+    def __init__(self, emit, every, rules, source, compile="auto"):
+        self.compile = compile
         self.emit = emit
         self.every = every
         self.rules = rules
@@ -53,6 +56,14 @@ def check_every(value, where):
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         normal_form.fail(where, "every is {!r}".format(value), "use a whole number of updates, 1 or more")
     return number
+
+
+def check_compile(value, where):
+    """Returns `value` as one of `COMPILE`, which in the environment are words; raises ValueError."""
+    value = {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
+    if not any(value is known or (value == known and isinstance(value, str)) for known in COMPILE):
+        normal_form.fail(where, "compile is {!r}".format(value), "use one of auto, true, false")
+    return value
 
 
 def check_form(form, source):
@@ -138,4 +149,8 @@ def resolve(embedded, given, environ=None):
     emit = emit or "stats"
     if every is None:
         every = 1 if emit == "tensor" else DEFAULT_EVERY
-    return Settings(emit, check_every(every, source), rules, source)
+    compiled = (form.get("runtime") or {}).get("compile")
+    compiled = "auto" if compiled is None else check_compile(compiled, source + ": [runtime]")
+    if environ.get("ADAMPATCH_COMPILE"):
+        compiled = check_compile(environ["ADAMPATCH_COMPILE"], "ADAMPATCH_COMPILE")
+    return Settings(emit, check_every(every, source), rules, source, compiled)

@@ -1,4 +1,4 @@
-"""step and fused: what stands in the patched update, and decides once per trace what to add.
+"""step: what stands in the patched update, and decides once per trace what to add.
 
 Touches TensorFlow; adds ops only where a rule applies or something is observed.
 """
@@ -10,9 +10,10 @@ from adampatch.runtime import (
     gradients,
     graph_reads,
     graph_tensors,
-    kernels,
+    islands,
     measures,
     moments,
+    programs,
     records,
     sampling,
     worlds,
@@ -20,7 +21,7 @@ from adampatch.runtime import (
 from adampatch.runtime.lazy import tf
 
 
-class _Site(object):
+class Site(object):
     """One update of one variable: whose it is, what bounds it, where it happens.
 
     Attributes:
@@ -42,6 +43,7 @@ class _Site(object):
         self.rules = self.record.rules_for(self.path)
         self.idle = not self.rules and self.record.silent
         self.key = None if self.idle else self.record.key(self.identity, self.path)
+        self.moment = None
         self.stock_rate = self.alpha = self.lr = self.gradient = self.first_power = None
         self.rows = self.epsilon = None
 
@@ -49,11 +51,16 @@ class _Site(object):
 
     def bounded(self, rate, direction, decay, update, alpha):
         """The Outcome of the update under the rules of the variable."""
-        moment = self.record.moment(self.record.kept_as(self.key), self._moment)
-        if self.lr is not None:
-            moment.show_lr(self.lr)
         self.stock_rate, self.alpha = rate, alpha
-        return bounding.bounded_update(self, moment, rate, direction, decay, update, alpha)
+        return bounding.bounded_update(self, self.begin(), rate, direction, decay, update, alpha)
+
+    def begin(self):
+        """The Moment of the update, which stays the same for this site."""
+        if self.moment is None:
+            self.moment = self.record.moment(self.record.kept_as(self.key), self._moment)
+            if self.lr is not None:
+                self.moment.show_lr(self.lr)
+        return self.moment
 
     def _moment(self, alone):
         return moments.Moment(self.optimizer, self.record, alone)
@@ -111,6 +118,8 @@ class _Site(object):
         """Whether a sample is to be queued here and now (eager code and functions)."""
         if self.record.silent or not getattr(type(self.optimizer), "__adampatch_observed__", False):
             return False  # without a flush samples would pile up
+        if islands.unsampled():
+            return False
         if worlds.replica() != 0:
             return False  # rates are equal on all replicas
         graph = worlds.current_graph()
@@ -131,7 +140,7 @@ class _Site(object):
         return True
 
     def queue(self, rate, direction, alpha, outcome):
-        """Queues a sample for the flush; `outcome` is the update under rules, None where none holds."""
+        """Queues a sample for the flush; `outcome` gives the update under rules, None where none holds."""
         shape = worlds.shape_of(self.variable)
         if shape is None:
             return
@@ -144,6 +153,7 @@ class _Site(object):
             worlds.dtype_of(self.variable),
             self.key,
             self._shown(alpha if outcome is None else self._stock_alpha()),
+            [] if outcome is None else bounding.counted(self.rules),
             self.rows,
         )
         graph = worlds.current_graph()
@@ -192,7 +202,7 @@ class _Site(object):
 @worlds.do_not_convert
 def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha, indices):
     """See `Binding.step`."""
-    site = _Site(binding, optimizer, variable)
+    site = Site(binding, optimizer, variable)
     if site.idle:
         return update
     outcome, stock = None, update
@@ -220,6 +230,8 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
         update = values
         if isinstance(stock, tf.IndexedSlices):
             update = tf.IndexedSlices(values, stock.indices, stock.dense_shape)
+        if islands.under_way() is not None and site.wanted():
+            again = _SeenAgain(site, values.dtype, rate, direction, decay, alpha)
 
         def rate(raw=raw):
             return raw
@@ -237,10 +249,39 @@ def stepped(binding, optimizer, variable, update, rate, direction, decay, alpha,
         if worlds.world() == worlds.GRAPH:
             return _publish_step(site, update, reads, rate, alpha, outcome)
         if site.wanted():
-            site.queue(rate, direction, alpha, outcome)
+            if outcome is None:
+                site.queue(rate, direction, alpha, None)
+            elif islands.under_way() is None:
+                site.queue(rate, direction, alpha, lambda: outcome)
+            else:
+                site.queue(again.rate, direction, alpha, again)
+    except programs.NoProgram:
+        raise
     except Exception as error:
         site.not_observed(error)
     return update
+
+
+class _SeenAgain(object):
+    """What `step` was given, asked once more when the update is done: a program hands nothing out, and the
+    rate is made of the states that the update has left."""
+
+    def __init__(self, site, dtype, rate, direction, decay, alpha):
+        thunks = rate, direction, decay, alpha
+        for thunk in thunks:
+            islands.must_be_outside(thunk)
+        self.site, self.dtype = site, dtype
+        self.rate, self.direction, self.decay, self.alpha = (sampling.freeze(thunk) for thunk in thunks)
+
+    def __call__(self):
+        """The Outcome."""
+        rate, direction = (tf.convert_to_tensor(f(), self.dtype) for f in (self.rate, self.direction))
+        update, decay = rate * direction, None if self.decay is None else self.decay()
+        if decay is not None:
+            decay = tf.convert_to_tensor(decay, self.dtype)
+            update += decay
+        alpha = None if self.alpha is None else self.alpha()
+        return self.site.bounded(rate, direction, decay, update, alpha)
 
 
 def _publish_step(site, update, reads, rate, alpha, outcome):
@@ -272,109 +313,6 @@ def _publish_step(site, update, reads, rate, alpha, outcome):
         with tf.control_dependencies(hang):
             update = tf.identity(update) if hang else update
     return update if slices is None else tf.IndexedSlices(update, slices.indices, slices.dense_shape)
-
-
-@worlds.do_not_convert
-def fused_call(binding, optimizer, variable, stock):
-    """See `Binding.fused`."""
-    site = _Site(binding, optimizer, variable)
-    if site.idle:
-        return stock
-    kernel, resource = kernels.kernel_of(stock)
-    if kernel is None:
-        records.warn_once(
-            ("kernel", getattr(stock, "__name__", repr(stock))),
-            "{} is no kernel this adampatch knows: stock behaviour, unobserved and unbounded.".format(
-                getattr(stock, "__name__", stock)
-            ),
-        )
-        return stock
-
-    @worlds.do_not_convert
-    def call(*args, **kwargs):
-        try:
-            x = kernels.Arguments(kernel, args, kwargs)
-        except TypeError:
-            return stock(*args, **kwargs)  # the kernel says best what it does not accept
-        if site.rules:
-            return _bounded_call(site, kernel, resource, x)
-        return _stock_call(site, kernel, resource, x, lambda: stock(*args, **kwargs))
-
-    return call
-
-
-def _stock_call(site, kernel, resource, x, run):
-    """The stock kernel, and the reads that show what it did."""
-    if worlds.world() == worlds.GRAPH:
-        return _stock_call_in_graph(site, kernel, resource, x, run)
-    out = run()
-    try:
-        if site.wanted():
-            site.gradient, site.epsilon = x.grad, x.epsilon
-
-            def read():
-                states = {
-                    name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states
-                }
-                return kernel.read(x, states, kernel.alpha(x))
-
-            site.queue(lambda: read().rate, lambda: read().direction, lambda: kernel.alpha(x), None)
-    except Exception as error:
-        site.not_observed(error)
-    return out
-
-
-def _stock_call_in_graph(site, kernel, resource, x, run):
-    site.epsilon = x.epsilon
-    with tf.name_scope("adampatch"):
-        alpha = kernel.alpha(x)
-    with tf.control_dependencies([alpha]):  # before the beta powers move on
-        out = run()
-    done = getattr(out, "op", out)
-    try:
-        with tf.control_dependencies([done]), tf.name_scope("adampatch"):
-            states = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
-            seen = kernel.read(x, states, alpha)
-            dominated = site.dominated(seen.rate, alpha)
-            hang = graph_tensors.publish(
-                site.record, site.path, seen.rate, alpha, seen.update, None, dominated
-            )
-            if not hang:
-                return out
-            with tf.control_dependencies(hang):
-                return tf.no_op() if resource else tf.identity(out)
-    except Exception as error:
-        site.not_observed(error)
-        return out
-
-
-def _bounded_call(site, kernel, resource, x):
-    """The kernel in separate ops, under rules.
-
-    Race-free: the new states are tensors and those are used; no state is read after a write.
-    """
-    with tf.name_scope("adampatch"):
-        old = {name: kernels.read_state(getattr(x, name), x.dtype, resource) for name in kernel.states}
-        new = kernel.advance(x, old)
-        stock = kernel.read(x, new, kernel.alpha(x))
-        site.lr, site.gradient, site.first_power = x.lr, x.grad, x.beta1_power
-        site.epsilon = x.epsilon
-        outcome = site.bounded(stock.rate, stock.direction, None, stock.update, stock.alpha)
-        writes = [kernels.write_state(getattr(x, name), new[name], x, resource) for name in kernel.states]
-        writes += outcome.writes
-        if not site.record.silent:
-            try:
-                if worlds.world() == worlds.GRAPH:
-                    clamped = tf.broadcast_to(outcome.clamped, tf.shape(outcome.rate))
-                    writes += graph_tensors.publish(
-                        site.record, site.path, outcome.rate, outcome.alpha, outcome.update, clamped,
-                        site.dominated(stock.rate, stock.alpha),
-                    )  # fmt: skip
-                elif site.wanted():
-                    site.queue(lambda: stock.rate, lambda: stock.direction, lambda: outcome.alpha, outcome)
-            except Exception as error:
-                site.not_observed(error)
-        return kernels.write_variable(x, outcome.update, writes, resource)
 
 
 def prepare_state(record, optimizer, variables):

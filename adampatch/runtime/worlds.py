@@ -11,6 +11,8 @@ _func_graph = Lazy("tensorflow.python.framework.func_graph")
 _resources = Lazy("tensorflow.python.ops.resource_variable_ops")
 
 EAGER, FUNCTION, GRAPH = "eager", "function", "graph"
+#: of a graph that a program is taken down in: the graph that the update really is in
+OUTSIDE = "_adampatch_outside"
 
 
 def unconverted(function):
@@ -62,7 +64,10 @@ def world():
 
 def current_graph():
     """The graph that ops are being added to, None when executing eagerly."""
-    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    if tf.executing_eagerly():
+        return None
+    graph = tf.compat.v1.get_default_graph()
+    return getattr(graph, OUTSIDE, graph)
 
 
 def branch_of(graph):
@@ -110,6 +115,18 @@ def kept_whole(chosen):
         from tensorflow.core.framework import attr_value_pb2
 
         op._set_attr("_lower_using_switch_merge", attr_value_pb2.AttrValue(b=False))
+
+
+def in_xla():
+    """Whether what is traced here is compiled by XLA with the function around it."""
+    if tf.executing_eagerly():
+        return False
+    try:
+        from tensorflow.python.ops import control_flow_util
+
+        return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+    except (ImportError, AttributeError):
+        return True
 
 
 def in_compiled_branch():

@@ -34,7 +34,7 @@ def raw(variable):
 def run_times():
     """The modules of the run time that patched code of this process calls: the package, and copies
     of the whole of it that projects bring along."""
-    for name in ("graph_tensors", "stepping"):
+    for name in ("graph_tensors", "fusing"):
         importlib.import_module("adampatch.runtime." + name)
     whole = [module for name, module in sorted(sys.modules.items()) if name.startswith("_adampatch_")]
     return whole + [sys.modules["adampatch.runtime"]]

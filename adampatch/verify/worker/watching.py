@@ -63,7 +63,7 @@ def sites(eager):
 
     seen, undo = [], []
     for runtime in run_times() if eager else ():
-        undo += _watch_steps(runtime.stepping, seen) + _watch_kernels(runtime.stepping, seen)
+        undo += _watch_steps(runtime.stepping, seen) + _watch_kernels(runtime.fusing, seen)
     try:
         yield seen
     finally:
@@ -87,8 +87,8 @@ def _watch_steps(stepping, seen):
     return [(stepping, "stepped", stepped)]
 
 
-def _watch_kernels(stepping, seen):
-    bounded_call, write_variable = stepping._bounded_call, stepping.kernels.write_variable
+def _watch_kernels(fusing, seen):
+    bounded_call, write_variable = fusing._bounded_call, fusing.kernels.write_variable
     reads = []
 
     def watched(site, kernel, resource, x):
@@ -118,10 +118,10 @@ def _watch_kernels(stepping, seen):
             )
         return write_variable(x, update, writes, resource)
 
-    stepping._bounded_call, stepping.kernels.write_variable = watched, writing
+    fusing._bounded_call, fusing.kernels.write_variable = watched, writing
     return [
-        (stepping, "_bounded_call", bounded_call),
-        (stepping.kernels, "write_variable", write_variable),
+        (fusing, "_bounded_call", bounded_call),
+        (fusing.kernels, "write_variable", write_variable),
     ]
 
 
