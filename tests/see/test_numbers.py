@@ -153,3 +153,19 @@ def test_the_tensors_themselves_are_had_with_emit_tensor():
     ((path, rates),) = adampatch.effective_rates(optimizer).items()
     assert rates.shape == START.shape and rates.dtype == np.float32
     assert snapshot["variables"][path]["rate_max"] == rates.max()
+
+
+def test_of_variables_that_an_update_leaves_out_the_last_sample_stays():
+    optimizer = adampatch.patched(tf_keras.optimizers.legacy.Adam(LR), every=1)
+    both = [tf.Variable(START, name=name) for name in "ab"]
+
+    @tf.function
+    def update(pairs):
+        optimizer.apply_gradients(pairs)
+
+    update([(tf.constant(GRADIENTS[0]), v) for v in both])
+    before = adampatch.snapshot(optimizer)["variables"]
+    update([(tf.constant(GRADIENTS[1]), both[0])])
+    after = adampatch.snapshot(optimizer)["variables"]
+    assert after["b"] == before["b"]
+    assert after["a"]["update_rms"] != before["a"]["update_rms"]
