@@ -5,7 +5,7 @@ Touches classes only; where the edits come from is said in runtime/stock_edits.
 
 import re
 
-from adampatch.runtime import methods, patching, records, stock_edits
+from adampatch.runtime import gradients, methods, patching, records, stock_edits
 
 # Where stock optimizers live, in every generation; see also `_FILES` of project/stock.
 _STOCK = re.compile(
@@ -77,6 +77,7 @@ def _swapped(cls, binding):
 def put_back(swapped):
     """Takes back what `swap_module` did."""
     for cls, had in swapped.items():
+        gradients.let_go(cls)
         for name, value in had.items():
             if value is _GONE:
                 delattr(cls, name)

@@ -35,9 +35,21 @@ def _keeping(binding, cls, name, own):
         finally:
             local.gradient = outer
 
-    keeping.__adampatch_keeps__ = True
+    keeping.__adampatch_keeps__ = own  # what to put back, None where the class had none
     keeping.autograph_info__ = {}
     return keeping
+
+
+def let_go(cls):
+    """Takes back what `keep_in` did to `cls`."""
+    for name in _UPDATES_OF_ONE:
+        found = vars(cls).get(name)
+        if hasattr(found, "__adampatch_keeps__"):
+            own = found.__adampatch_keeps__
+            if own is None:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, own)
 
 
 def gradient_of(record, variable):

@@ -299,8 +299,8 @@ def _step_number(optimizer, updates, counted):
     return tf.cast(tf.convert_to_tensor(iterations), tf.int64) + (0 if counted else 1)
 
 
-def _take_all(optimizer, record, samples, updates, counted):
-    lr, step = moments.learning_rate(optimizer, counted), _step_number(optimizer, updates, counted)
+def _take_all(optimizer, record, samples, updates, counted, lr):
+    step = _step_number(optimizer, updates, counted)
     debias = measures.debiasing(optimizer, lr, step)
     taken = {}
     for identity, sample in samples.items():
@@ -349,7 +349,8 @@ def _flush_eager(optimizer, record, samples):
     was_due, record.due = record.due, None
     if was_due and samples:
         _make_stores(optimizer, record, samples)
-        _take_all(optimizer, record, samples, record.updates, _counted(optimizer))
+        lr = moments.learning_rate(optimizer, _counted(optimizer))
+        _take_all(optimizer, record, samples, record.updates, _counted(optimizer), lr)
     worlds.add(record.updates, 1)
 
 
@@ -366,12 +367,15 @@ def _flush_function(optimizer, record, samples):
 def _take_if_due(optimizer, record, samples, updates, counted):
     """Takes the samples on every `every`th call, counted by the variable `updates`."""
     every = record.settings.every
+    # Beside stock's own, of which it has the bits: a branch is optimized by itself, and rounds otherwise.
+    outside = None if worlds.fence() is not None else moments.learning_rate(optimizer, counted)
     if every == 1 and worlds.fence() is None:
-        _take_all(optimizer, record, samples, updates, counted)
+        _take_all(optimizer, record, samples, updates, counted, outside)
     else:
 
         def take():
-            _take_all(optimizer, record, samples, updates, counted)
+            lr = moments.learning_rate(optimizer, counted) if outside is None else outside
+            _take_all(optimizer, record, samples, updates, counted, lr)
             return tf.constant(True)
 
         # Always true for every == 1, which XLA does not know: a branch keeps our readers apart.

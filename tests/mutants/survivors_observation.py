@@ -38,7 +38,7 @@ _GROUPS: tuple[tuple[str, str, str, str, tuple[str | None, ...]], ...] = (
         "c if c.isalnum() or c in '_./-' else '_'", "c in '_./-'", "c.isalnum() or c in '_./-'",
     )),
     ("sampling", "Store.__init__", EQUIVALENT, _OVERWRITTEN, (
-        "np.zeros([2, size], np.float32)", "np.zeros([5], np.int64)",
+
     )),
     ("sampling", "Store.__init__", EQUIVALENT, _CONVERTED, ("tf.cast(filler, dtype)",)),
     ("sampling", "_counter", EQUIVALENT, _OVERWRITTEN, ("0",)),
@@ -58,7 +58,7 @@ _GROUPS: tuple[tuple[str, str, str, str, tuple[str | None, ...]], ...] = (
     ("sampling", "_take_if_due", EQUIVALENT, _UNUSED, ("False",)),
     ("sampling", "_take_if_due.take", EQUIVALENT, _UNUSED, ("True",)),
     ("sampling", "_take_if_due", EQUIVALENT, "a multiple of `every` stays one below zero", (
-        "updates.assign_add(1)",
+        "worlds.add(updates, 1)",
     )),
     ("sampling", "_take_if_due", EQUIVALENT, "a condition that always holds costs and changes nothing", (
         "worlds.fence() is None",
