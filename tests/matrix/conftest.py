@@ -16,6 +16,7 @@ _MISSING = "missing: "
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--row", help="only this generation of the matrix, by name")
+    parser.addoption("--features", help="only these features, separated by commas")
     parser.addoption("--outcomes", type=Path, help="where to write {feature: {outcome: tests}} as JSON")
 
 
@@ -31,6 +32,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
     wanted = config.getoption("--row")
     if wanted is not None and wanted not in {generation.name for generation in GENERATIONS}:
         raise pytest.UsageError(f"--row: no generation {wanted!r}")
+    chosen = set((config.getoption("--features") or ",".join(FEATURES)).split(","))
     kept, left = [], []
     for item in items:
         row = row_of(item)
@@ -39,7 +41,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[Any]) -> No
             feature = mark.args[0]
             assert feature in FEATURES, f"{item.nodeid}: no feature {feature}"
             item.user_properties.append(("feature", feature))
-            if not_offered(row, feature):
+            if not_offered(row, feature) or feature not in chosen:
                 left.append(item)
                 continue
         (kept if wanted is None or (row is not None and row.name == wanted) else left).append(item)

@@ -25,7 +25,7 @@ from generations import GENERATIONS, Generation
 _BEGIN, _END = "<!-- matrix -->", "<!-- end of matrix -->"
 
 
-def run(generation: Generation) -> dict[str, str] | str:
+def run(generation: Generation, features: list[str]) -> dict[str, str] | str:
     """{feature: cell} of one generation, or why there is none."""
     try:
         made(generation)
@@ -36,7 +36,8 @@ def run(generation: Generation) -> dict[str, str] | str:
     with tempfile.TemporaryDirectory() as folder:
         outcomes = Path(folder) / "outcomes.json"
         words = [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", "matrix"]
-        words += ["--row", generation.name, "--outcomes", str(outcomes), "tests/matrix"]
+        words += ["--row", generation.name, "--outcomes", str(outcomes)]
+        words += ["--features", ",".join(features), "tests/matrix"]
         done = subprocess.run(
             words,
             cwd=ROOT,
@@ -52,15 +53,15 @@ def run(generation: Generation) -> dict[str, str] | str:
     print(re.sub(r"=+", "", done.stdout.strip().rpartition("\n")[2]), file=sys.stderr, flush=True)
     return {
         feature: "not offered" if not_offered(generation, feature) else cell(found.get(feature, {}))
-        for feature in FEATURES
+        for feature in features
     }
 
 
-def table(rows: dict[str, dict[str, str] | str]) -> str:
+def table(rows: dict[str, dict[str, str] | str], features: list[str]) -> str:
     """The outcomes as Markdown."""
-    lines = ["| | " + " | ".join(FEATURES) + " |", "|---" * (len(FEATURES) + 1) + "|"]
+    lines = ["| | " + " | ".join(features) + " |", "|---" * (len(features) + 1) + "|"]
     for name, outcome in rows.items():
-        cells = [outcome] + [""] * (len(FEATURES) - 1) if isinstance(outcome, str) else outcome.values()
+        cells = [outcome] + [""] * (len(features) - 1) if isinstance(outcome, str) else outcome.values()
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -80,12 +81,16 @@ def main() -> int:
     parser.add_argument("--require", action="store_true", help="a generation of tier 1 has to be there")
     parser.add_argument("--tier", type=int, choices=(1, 2), default=2, help="1: only tier 1")
     parser.add_argument("--only", help="only this generation, by name")
+    parser.add_argument("--features", help="only these, separated by commas: " + ", ".join(FEATURES))
     parser.add_argument("--minutes", type=float, help="begin none of tier 2 later than this")
     parser.add_argument("--write", type=Path, help="a Markdown file to put the table into, between its marks")
     options = parser.parse_args()
     chosen = [g for g in GENERATIONS if g.tier <= options.tier and options.only in (None, g.name)]
     if not chosen:
         parser.error(f"no such generation: {options.only}; there are {[g.name for g in GENERATIONS]}")
+    features = options.features.split(",") if options.features else list(FEATURES)
+    if not set(features) <= set(FEATURES):
+        parser.error(f"no such feature in {options.features}; there are {list(FEATURES)}")
     begun = time.monotonic()
     rows: dict[str, dict[str, str] | str] = {}
     for generation in chosen:
@@ -94,10 +99,10 @@ def main() -> int:
             rows[generation.name] = f"not begun after {passed:.0f} minutes"
             continue
         print(f"{generation.name} ...", file=sys.stderr, flush=True)
-        rows[generation.name] = run(generation)
-    print(table(rows))
+        rows[generation.name] = run(generation, features)
+    print(table(rows, features))
     if options.write:
-        write(options.write, table(rows))
+        write(options.write, table(rows, features))
     failed = any("FAILED" in str(outcome) for outcome in rows.values())
     first = [g.name for g in chosen if g.tier == 1]
     absent = any(str(rows[name]).startswith("missing") for name in first)
