@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, NamedTuple, Optional, Set, Tuple
 
 import numpy as np
 
@@ -141,7 +141,7 @@ class Clocks:
             self._counters = {}
             for node in self.body.nodes.values():
                 if node.op in ("AssignAddVariableOp", "AssignAdd") and self._counts(node):
-                    self._counters[node.name] = self._before(node)
+                    self._counters[node.name] = self.body.before([node.name])
         found = [name for name, before in self._counters.items() if update in before]
         return self.body.nodes[found[0]].inputs[0] if len(found) == 1 else ""
 
@@ -157,18 +157,6 @@ class Clocks:
             return False
         others = [n for n in self.storage.writers[variable.key] if n is not node]
         return all(n.op in WRITES and is_load(self.body, n) for n in others)
-
-    def _before(self, node: Node) -> Set[str]:
-        found: Set[str] = set()
-        todo: List[str] = [node.name]
-        while todo:
-            at = self.body.nodes.get(todo.pop())
-            for ref in at.inputs if at is not None else ():
-                name = self.body.name_of(ref)
-                if name not in found:
-                    found.add(name)
-                    todo.append(name)
-        return found
 
 
 _NUMPY: Dict[int, Any] = {attributes.FLOAT: np.float32, attributes.DOUBLE: np.float64}

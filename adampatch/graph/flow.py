@@ -3,7 +3,7 @@ nodes run along with which."""
 
 from __future__ import annotations
 
-from typing import Dict, List, Set, Tuple
+from typing import Dict, List, Tuple
 
 from adampatch.graph import attributes
 from adampatch.graph.nodes import Body, Node
@@ -84,14 +84,4 @@ class Flow:
 
     def run_together(self, a: str, b: str) -> bool:
         """Whether there is a node that cannot run without both."""
-        return bool(self._after(a) & self._after(b))
-
-    def _after(self, name: str) -> Set[str]:
-        consumers = self.body.consumers()
-        found, todo = {name}, [name]
-        while todo:
-            for consumer in consumers.get(todo.pop(), ()):
-                if consumer not in found:
-                    found.add(consumer)
-                    todo.append(consumer)
-        return found
+        return bool((self.body.after([a]) | {a}) & (self.body.after([b]) | {b}))

@@ -6,7 +6,7 @@ names of arguments in a function. Nothing else in the package knows that.
 
 from __future__ import annotations
 
-from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, FrozenSet, Iterable, List, Mapping, Optional, Set, Tuple
 
 from adampatch.graph import wire
 from adampatch.graph.catalog import CALL_OUTPUT, out_argument
@@ -167,3 +167,28 @@ class Body:
                     found.setdefault(self.name_of(ref), []).append(node.name)
             self._consumers = found
         return self._consumers
+
+    def before(self, names: Iterable[str]) -> Set[str]:
+        """What nodes are made of or wait for, at any distance; themselves only where they go in a circle."""
+        found: Set[str] = set()
+        todo = list(names)
+        while todo:
+            node = self.nodes.get(todo.pop())
+            for ref in node.inputs if node is not None else ():
+                name = self.name_of(ref)
+                if name not in found:
+                    found.add(name)
+                    todo.append(name)
+        return found
+
+    def after(self, names: Iterable[str]) -> Set[str]:
+        """The nodes that follow from others or wait for them, as in `before`."""
+        consumers = self.consumers()
+        found: Set[str] = set()
+        todo = list(names)
+        while todo:
+            for consumer in consumers.get(todo.pop(), ()):
+                if consumer not in found:
+                    found.add(consumer)
+                    todo.append(consumer)
+        return found

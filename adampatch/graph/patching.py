@@ -195,13 +195,7 @@ def _before(body: Body, writer: Node, holder: Node) -> Tuple[str, ...]:
     waits = writer.control_inputs()
     if not waits or holder is writer:
         return tuple(waits)
-    after, todo = {holder.name}, [holder.name]
-    consumers = body.consumers()
-    while todo:
-        for consumer in consumers.get(todo.pop(), ()):
-            if consumer not in after:
-                after.add(consumer)
-                todo.append(consumer)
+    after = body.after([holder.name]) | {holder.name}
     return tuple(ref for ref in waits if body.name_of(ref) not in after)
 
 

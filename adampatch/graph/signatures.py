@@ -57,14 +57,7 @@ def _of_nodes(
     body: Body, outputs: List[Tuple[bytes, Message]], producers: Set[str], made: List[Edit]
 ) -> bool:
     """Outputs of a signature over the graph's own nodes: of the updates that it makes anyway."""
-    before, todo = set(producers), list(producers)
-    while todo:
-        node = body.nodes.get(todo.pop())
-        for ref in node.inputs if node is not None else ():
-            name = body.name_of(ref)
-            if name not in before:
-                before.add(name)
-                todo.append(name)
+    before = producers | body.before(producers)
     rates = [
         Rate(each.site.paths[0], each.tensors["rate"], each.dtype)
         for each in made

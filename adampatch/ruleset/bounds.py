@@ -7,18 +7,17 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 #: the greatest float32: rates and steps of most variables are no larger
 GREATEST = 3.4028234663852886e38
 
 
 @dataclass(frozen=True)
-class Linear:
-    """Straight from `first` at update `start` and before to `last` at update `end` and after:
+class _Ramp:
+    """From `first` at update `start` and before to `last` at update `end` and after."""
 
-    first + (last - first) * (t - start) / (end - start)
-    """
+    KIND: ClassVar[str]
 
     first: float
     last: float
@@ -28,12 +27,11 @@ class Linear:
     def value(self, t: int) -> float:
         if t <= self.start or t >= self.end:
             return self.first if t <= self.start else self.last
-        return self.first + (self.last - self.first) * ((t - self.start) / (self.end - self.start))
+        return self.between((t - self.start) / (self.end - self.start))
 
-    def slope(self, t: int) -> float:
-        if t < self.start or t >= self.end:
-            return 0.0
-        return (self.last - self.first) / (self.end - self.start)
+    def between(self, part: float) -> float:
+        """The value at a part of the way, between 0 and 1."""
+        raise NotImplementedError
 
     def breaks(self) -> tuple[int, ...]:
         return (self.start, self.end)
@@ -43,7 +41,7 @@ class Linear:
 
     def normal_form(self) -> dict[str, Any]:
         return {
-            "kind": "linear",
+            "kind": self.KIND,
             "from": self.first,
             "to": self.last,
             "start": self.start,
@@ -52,21 +50,33 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Linear(_Ramp):
+    """Straight from `first` at update `start` and before to `last` at update `end` and after:
+
+    first + (last - first) * (t - start) / (end - start)
+    """
+
+    KIND: ClassVar[str] = "linear"
+
+    def between(self, part: float) -> float:
+        return self.first + (self.last - self.first) * part
+
+    def slope(self, t: int) -> float:
+        if t < self.start or t >= self.end:
+            return 0.0
+        return (self.last - self.first) / (self.end - self.start)
+
+
+@dataclass(frozen=True)
+class Exponential(_Ramp):
     """As `Linear` on a logarithmic scale: first * (last / first) ** ((t - start) / (end - start)).
 
     first and last are above 0.
     """
 
-    first: float
-    last: float
-    start: int
-    end: int
+    KIND: ClassVar[str] = "exp"
 
-    def value(self, t: int) -> float:
-        if t <= self.start or t >= self.end:
-            return self.first if t <= self.start else self.last
-        part = (t - self.start) / (self.end - self.start)
+    def between(self, part: float) -> float:
         # Not last / first: the quotient may overflow where no value of the bound does.
         return math.exp((1.0 - part) * math.log(self.first) + part * math.log(self.last))
 
@@ -76,21 +86,6 @@ class Exponential:
     def decay(self) -> float:
         """k of first * exp(k * (t - start))."""
         return (math.log(self.last) - math.log(self.first)) / (self.end - self.start)
-
-    def breaks(self) -> tuple[int, ...]:
-        return (self.start, self.end)
-
-    def numbers(self) -> tuple[float, ...]:
-        return (self.first, self.last)
-
-    def normal_form(self) -> dict[str, Any]:
-        return {
-            "kind": "exp",
-            "from": self.first,
-            "to": self.last,
-            "start": self.start,
-            "end": self.end,
-        }
 
 
 @dataclass(frozen=True)

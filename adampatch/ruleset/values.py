@@ -191,9 +191,13 @@ class Values:
         return number
 
     def _amounts(self, field: schema.Field, label: str, value: Any, path: Path) -> object:
+        return self._each(self._amount, field, label, value, path)
+
+    def _each(self, one: Any, field: schema.Field, label: str, value: Any, path: Path) -> object:
+        """A list, each of whose items the method ``one`` reads."""
         if not isinstance(value, list):
             return self._mistyped(field, label, value, path)
-        read = [self._amount(field, f"{label}[{i}]", item, path) for i, item in enumerate(value)]
+        read = [one(field, f"{label}[{i}]", item, path) for i, item in enumerate(value)]
         return _INVALID if _INVALID in read else tuple(read)
 
     # ---------------------------------------------------------------- moments
@@ -229,10 +233,7 @@ class Values:
         return number
 
     def _moments(self, field: schema.Field, label: str, value: Any, path: Path) -> object:
-        if not isinstance(value, list):
-            return self._mistyped(field, label, value, path)
-        read = [self._moment(field, f"{label}[{i}]", item, path) for i, item in enumerate(value)]
-        return _INVALID if _INVALID in read else tuple(read)
+        return self._each(self._moment, field, label, value, path)
 
     # ---------------------------------------------------------------- bounds
 

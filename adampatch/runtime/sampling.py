@@ -368,13 +368,14 @@ def _take_if_due(optimizer, record, samples, updates, counted):
     """Takes the samples on every `every`th call, counted by the variable `updates`."""
     every = record.settings.every
     # Beside stock's own, of which it has the bits: a branch is optimized by itself, and rounds otherwise.
-    outside = None if worlds.fence() is not None else moments.learning_rate(optimizer, counted)
-    if every == 1 and worlds.fence() is None:
+    fenced = worlds.fence() is not None
+    outside = None if fenced else moments.learning_rate(optimizer, counted)
+    if every == 1 and not fenced:
         _take_all(optimizer, record, samples, updates, counted, outside)
     else:
 
         def take():
-            lr = moments.learning_rate(optimizer, counted) if outside is None else outside
+            lr = moments.learning_rate(optimizer, counted) if fenced else outside
             _take_all(optimizer, record, samples, updates, counted, lr)
             return tf.constant(True)
 

@@ -87,16 +87,11 @@ def fence():
     outside of a function with `jit_compile=True`, and where TensorFlow has no such wall."""
     try:
         from tensorflow.compiler.tf2xla.python import xla
-        from tensorflow.python.ops import control_flow_util
 
         barrier = xla.optimization_barrier
     except (ImportError, AttributeError):
         return None
-    if tf.executing_eagerly():
-        return None
-    if not control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()):
-        return None
-    return lambda tensor: barrier(tensor)[0]
+    return (lambda tensor: barrier(tensor)[0]) if in_xla() else None
 
 
 def kept_whole(chosen):

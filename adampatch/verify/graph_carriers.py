@@ -65,7 +65,7 @@ def followers(definition: Definition, found: Found, carriers: Carriers) -> froze
     functions = [f.body for f in definition.functions.values() if carriers.within(f.name)]
     for body in (definition.body, *functions):
         storage = found.storage if body is definition.body else Storage(body)
-        for name in _after(body, carriers.of(body)):
+        for name in body.after(carriers.of(body)):
             for ref in _written(body.nodes[name]):
                 variable = storage.variable(ref)
                 if variable is None:
@@ -75,19 +75,6 @@ def followers(definition: Definition, found: Found, carriers: Carriers) -> froze
                 else:
                     names.add(variable.path)
     return frozenset(names)
-
-
-def _after(body: Body, nodes: Iterable[str]) -> set[str]:
-    """The nodes that follow from others, or wait for them; these not, unless they follow from each other."""
-    consumers = body.consumers()
-    found: set[str] = set()
-    todo = list(nodes)
-    while todo:
-        for consumer in consumers.get(todo.pop(), ()):
-            if consumer not in found:
-                found.add(consumer)
-                todo.append(consumer)
-    return found
 
 
 def _written(node: Node) -> list[str]:

@@ -6,7 +6,7 @@ Reads files by `adampatch.graph`; TensorFlow is not needed.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -188,13 +188,7 @@ def _runs(body: Body, functions: Mapping[str, Any], updates: list[Update]) -> li
     """The sets of updates that some operation makes all of, greatest first, with those operations."""
     carriers = Carriers(functions, updates).of(body)
     consumers, flow = body.consumers(), Flow(body)
-    after: set[str] = set(carriers)
-    todo = list(carriers)
-    while todo:
-        for consumer in consumers.get(todo.pop(), ()):
-            if consumer not in after:
-                after.add(consumer)
-                todo.append(consumer)
+    after = body.after(carriers) | set(carriers)
     ends = [n for n in body.nodes if n in after and not any(c in after for c in consumers.get(n, ()))]
     ends = [n for n in ends if not flow.context(n)] or ends
     ends.sort(key=lambda n: body.nodes[n].op != "NoOp")  # a train op gives the run its name
@@ -259,16 +253,9 @@ def _start(rng: np.random.Generator, dtype: str, sizes: list[int]) -> Array:
     return rng.uniform(0.05, 0.95, sizes).astype("float32" if dtype == "bfloat16" else dtype)
 
 
-def _before(body: Body, targets: Iterable[str]) -> list[Node]:
+def _before(body: Body, targets: Sequence[str]) -> list[Node]:
     """The nodes that run when some do, in the body's order."""
-    todo, seen = list(targets), set(targets)
-    while todo:
-        node = body.nodes.get(todo.pop())
-        for ref in node.inputs if node is not None else ():
-            name = body.name_of(ref)
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
+    seen = body.before(targets) | set(targets)
     return [node for name, node in body.nodes.items() if name in seen]
 
 

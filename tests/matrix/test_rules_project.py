@@ -43,7 +43,7 @@ class Presets:
             (folder / f"{name}.toml").write_text(text)
             self.files.append(normal_form(folder / f"{name}.toml", folder / f"{name}.json"))
         modules = [f"optimizers_{name}" for name in row.optimizers]
-        self.project = Project.made(row, folder / "ours", "presets", "training", *modules)
+        self.project = Project.made(row, folder / "ours", "presets", "train", "training", *modules)
         self.project.apply("--standalone")
         stock = Project.made(row, folder / "stock", "train", "training", *modules)
         modes = [
