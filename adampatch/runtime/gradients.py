@@ -3,8 +3,6 @@
 Touches only the class it is told to.
 """
 
-import functools
-
 from adampatch.runtime import records, worlds
 from adampatch.runtime.lazy import tf
 
@@ -22,7 +20,7 @@ def keep_in(binding, cls):
 
 
 def _keeping(binding, cls, name, own):
-    @functools.wraps(getattr(cls, name))
+    @worlds.stands_in_for(getattr(cls, name))
     def keeping(self, gradient, variable, *args, **kwargs):
         local = records.record_of(self, binding).local
         rows = None

@@ -3,8 +3,6 @@
 Touches only the class it decorates; no TensorFlow until an update ends.
 """
 
-import functools
-
 from adampatch.runtime import gradients, graph_tensors, islands, records, stepping, worlds, wrappers
 from adampatch.runtime.lazy import tf
 
@@ -39,7 +37,7 @@ def observed_class(binding, cls):
         def call(self, args, kwargs):
             return worlds.as_called(getattr(super(cls, self), name))(*args, **kwargs)
 
-    @functools.wraps(getattr(cls, name))
+    @worlds.stands_in_for(getattr(cls, name))
     def ending(self, *args, **kwargs):
         record = records.record_of(self, binding)
         sampled = not record.silent and worlds.world() != worlds.GRAPH
@@ -91,7 +89,7 @@ def _compile_updates(binding, cls):
         call = own.__get__(optimizer, cls) if own is not None else super(cls, optimizer).update_step
         return worlds.as_called(call)
 
-    @functools.wraps(cls.update_step)
+    @worlds.stands_in_for(cls.update_step)
     def update_step(self, gradient, variable, *args, **kwargs):
         return islands.updated(binding, self, method, gradient, variable, args, kwargs)
 
@@ -130,7 +128,7 @@ def _check_at_build(binding, cls):
     if not callable(getattr(cls, "build", None)):
         return
 
-    @functools.wraps(cls.build)
+    @worlds.stands_in_for(cls.build)
     def build(self, *args, **kwargs):
         call = own.__get__(self, cls) if own is not None else super(cls, self).build
         out = call(*args, **kwargs)
@@ -155,7 +153,7 @@ def _check_at_slots(binding, cls):
         return  # a tf.train.Optimizer makes slots for one loss at a time
     own = cls.__dict__.get("_create_slots")
 
-    @functools.wraps(cls._create_slots)
+    @worlds.stands_in_for(cls._create_slots)
     def _create_slots(self, var_list):
         records.record_of(self, binding).check([worlds.path_of(variable) for variable in var_list])
         call = own.__get__(self, cls) if own is not None else super(cls, self)._create_slots

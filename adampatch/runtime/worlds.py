@@ -4,6 +4,7 @@ Touches TensorFlow, once an optimizer steps.
 """
 
 import functools
+import inspect
 
 from adampatch.runtime.lazy import Lazy, tf
 
@@ -19,6 +20,21 @@ def unconverted(function):
     """Marks `function` for AutoGraph as it marks what it made itself: not to be converted."""
     function.autograph_info__ = {}
     return function
+
+
+def stands_in_for(stock):
+    """Decorates what takes the place of the method `stock`: its name, documentation and signature.
+
+    OptimizerV2 asks `getfullargspec` whether an update method takes `apply_state`, and that follows no
+    wrapper: without a signature of its own the stand-in would be called without it.
+    """
+
+    def decorated(function):
+        function = functools.wraps(stock)(function)
+        function.__signature__ = inspect.signature(stock)
+        return function
+
+    return decorated
 
 
 def do_not_convert(function):

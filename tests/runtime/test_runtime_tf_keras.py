@@ -168,6 +168,25 @@ def test_clamped_elements_are_within_the_derived_bound(case, mode, dtype, rules)
     assert clamped > 50
 
 
+@pytest.mark.parametrize("case", ["legacy-Adam", "legacy-Nadam", "legacy-Adamax"])
+def test_what_keeps_gradients_is_called_as_stock_is(case):
+    """OptimizerV2 hands `apply_state` to methods whose signature has it; Nadam without it writes its
+    product once for each variable instead of once."""
+    cls = wrapping(every=1)(type(make(case)))
+    tensors = [tf.Variable(np.ones(3, np.float32)), tf.Variable(np.ones(5, np.float32))]
+    cls(0.01).apply_gradients([(tf.ones_like(x), x) for x in tensors])  # a sample keeps gradients
+    opt = cls(0.01)
+    assert "apply_state" in opt._dense_apply_args and "apply_state" in opt._sparse_apply_args
+    with tf.Graph().as_default() as graph:
+        variables = [tf.compat.v1.get_variable(name, (3,), use_resource=True) for name in "ab"]
+        opt.apply_gradients([(tf.ones_like(x), x) for x in variables])
+        writes = [
+            op for op in graph.get_operations() if op.type == "AssignVariableOp" and "update_b" in op.name
+        ]
+        product = [op for op in writes if "momentum_cache" in op.inputs[0].op.name]
+        assert not product
+
+
 def test_a_name_is_looked_up_in_the_keras_that_is_given():
     import adampatch
 
