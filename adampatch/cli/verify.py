@@ -149,9 +149,9 @@ def command(
         replay=replay,
     )
 
-    def announce(cases: list[Any]) -> None:
+    def announce(cases: list[Any], lanes: int) -> None:
         if not quiet:
-            options.note(report.plan_in_words(cases, seed))
+            options.note(report.plan_in_words(cases, seed, lanes))
 
     if not quiet:
         packages = installed_versions(request.executable, _PACKAGES)

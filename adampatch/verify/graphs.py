@@ -50,7 +50,7 @@ def verify_graph(
     path: str,
     request: Request,
     progress: Progress = lambda done, total, name: None,
-    announce: Announce = lambda cases: None,
+    announce: Announce = lambda cases, lanes: None,
 ) -> Result:
     """Verifies the updates of a graph file or SavedModel, from its own start or its variables, with random
     numbers for what it is fed. Raises AdampatchError for a path or an environment that cannot be used."""
@@ -77,7 +77,7 @@ def verify_graph(
                     what = f"{len(subject.runs) - _MOST} more of the sets of updates that are run together"
                     result.not_verified.append({"what": what, "reason": f"{_MOST} are verified"})
             cases = [case for run in runs for case in run.cases]
-            announce(cases)
+            announce(cases, 1)
             dtypes = {u.dtype for run in runs for u in run.run.updates}
             measured = calibrated(worker, folder, {("CPU:0", dtype) for dtype in dtypes})
             accuracies = {dtype: accuracy for (_, dtype), accuracy in measured.items()}

@@ -16,6 +16,7 @@ from adampatch.verify.cases import RATES, SHAPES, Case, Optimizer, numbers, unde
 from adampatch.verify.catalogue import reference_of
 from adampatch.verify.dimensions import ROWS
 from adampatch.verify.judge import Verdict
+from adampatch.verify.lanes import asked
 from adampatch.verify.process import Worker, WorkerFailed
 from adampatch.verify.project import Project, ProjectClass, ProjectUse, project_at
 from adampatch.verify.session import (
@@ -23,7 +24,6 @@ from adampatch.verify.session import (
     Progress,
     Request,
     Result,
-    asked,
     described,
     devices_of,
     judged,
@@ -52,7 +52,7 @@ def verify_project(
     path: str,
     request: Request,
     progress: Progress = lambda done, total, name: None,
-    announce: Announce = lambda cases: None,
+    announce: Announce = lambda cases, lanes: None,
 ) -> Result:
     """Verifies the classes and the stock optimizers that the project at ``path`` uses.
 
@@ -101,7 +101,7 @@ class _Run:
                 parts += [self._use_part(worker, use, device) for device in chosen]
             parts = [self._selected(part) for part in parts]
             self._say_what_has_no_reference(result, parts)
-            announce([case for part in parts for case in part.cases])
+            announce([case for part in parts for case in part.cases], 1)
             total, done = sum(len(part.cases) for part in parts), 0
             for part in parts:
                 progress(done, total, part.cases[0].id if part.cases else "")

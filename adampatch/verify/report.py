@@ -58,8 +58,9 @@ def outlook_in_words(
     return f"verify: {what}; {named} of {request.executable}; importing TensorFlow"
 
 
-def plan_in_words(cases: Sequence[Case], seed: int) -> str:
-    """One line that says what is about to run, and for about how long."""
+def plan_in_words(cases: Sequence[Case], seed: int, lanes: int = 1) -> str:
+    """One line that says what is about to run, on how many workers side by side (``lanes``), and for
+    about how long."""
 
     def listed(values: Iterable[str]) -> str:
         return ", ".join(dict.fromkeys(values))
@@ -71,18 +72,17 @@ def plan_in_words(cases: Sequence[Case], seed: int) -> str:
         f"plan: {len(cases)} case{'s' * (len(cases) > 1)} of {optimizers} optimizer{'s' * (optimizers > 1)}; "
         f"{listed(case.dtype for case in cases)}; {listed(case.mode for case in cases)}; "
         f"{listed(case.layout for case in cases)}; {sum(case.ruled for case in cases)} under a rule; "
-        f"{listed(case.device for case in cases)}; seed {seed}; {_duration(cases)}"
+        f"{listed(case.device for case in cases)}; seed {seed}; {_duration(cases, lanes)}"
     )
 
 
-def _duration(cases: Sequence[Case]) -> str:
+def _duration(cases: Sequence[Case], lanes: int) -> str:
     """The workers and the time that cases take; those of a project's classes have two of their own."""
     owners = {case.optimizer.path for case in cases if case.optimizer.module}
-    workers = 1 + 2 * len(owners)
+    workers = lanes + 2 * len(owners)
     # a case and the same one under a rule are one run, and judged while the next one runs
-    seconds = sum(_SECONDS[case.mode] * (0.5 if case.bounds else 1) for case in cases) + 2 * _START * len(
-        owners
-    )
+    seconds = sum(_SECONDS[case.mode] * (0.5 if case.bounds else 1) for case in cases) / lanes
+    seconds += 2 * _START * len(owners)
     words = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
     return f"{workers} worker{'s' * (workers > 1)}, about {words}"
 

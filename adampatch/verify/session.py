@@ -5,8 +5,7 @@ from __future__ import annotations
 import fnmatch
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,16 @@ from adampatch.verify.ball import EXACT, Accuracy
 from adampatch.verify.cases import Case, Optimizer, Rule, numbers
 from adampatch.verify.catalogue import UNORDERED, VECTORS_ONLY, reference_of
 from adampatch.verify.judge import Verdict, judge
+from adampatch.verify.lanes import Lanes, how_many, shared_runs
 from adampatch.verify.plan import planned
 from adampatch.verify.process import Worker, WorkerFailed
 from adampatch.verify.target import Target
 
 #: seconds that one request may take; the first of a process imports TensorFlow
-_START, _CASE = 600.0, 300.0
+START_SECONDS, CASE_SECONDS = 600.0, 300.0
 
 Progress = Callable[[int, int, str], None]
-Announce = Callable[[list[Case]], None]
+Announce = Callable[[list[Case], int], None]
 Accuracies = Mapping[tuple[str, str], Accuracy]
 
 
@@ -72,21 +72,18 @@ class Request:
 def verify(
     request: Request = Request(),
     progress: Progress = lambda done, total, name: None,
-    announce: Announce = lambda cases: None,
+    announce: Announce = lambda cases, lanes: None,
 ) -> Result:
     """Verifies every Adam-family optimizer of an environment's TensorFlow and Keras.
 
-    ``announce`` is told the plan before anything of it runs. Raises AdampatchError where TensorFlow
-    cannot be imported.
+    ``announce`` is told the plan, and how many workers share it, before anything of it runs.
+    Raises AdampatchError where TensorFlow cannot be imported.
     """
     carried = None if request.replay is None else carrying.replay(request.replay)
     with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as name:
         folder = Path(name)
         target = Target(folder / "target")
-        with (
-            ThreadPoolExecutor(1) as ahead,  # ended after the worker, which it may wait for
-            Worker(folder, request.executable, [target.folder]) as worker,
-        ):
+        with Worker(folder, request.executable, [target.folder]) as worker:
             environment, found = described(worker, target)
             result = Result({"executable": worker.executable, "seed": request.seed, **environment})
             chosen = devices_of(result, request, environment["devices"])
@@ -105,18 +102,20 @@ def verify(
                 result.carried = carried.rows
                 result.environment["carried"] = carried.environment
             cases = [case for case in plan if request.selects(case)]
-            announce(cases)
+            count = how_many(environment["devices"])
+            announce(cases, count)
             accuracies = calibrated(worker, folder, {(case.device, case.dtype) for case in cases})
             result.environment["accuracy"] = _as_words(accuracies)
 
             def values_of(case: Case) -> Mapping[str, Any]:
                 return numbers(case) if carried is None else carried.numbers_of(case)
 
-            for group, answer, out in _ran(worker, ahead, shared_runs(cases), values_of, folder):
-                for case in group:
-                    progress(len(result.rows), len(cases), case.id)
-                    accuracy = accuracies.get((case.device, case.dtype), EXACT)
-                    result.rows.append(judged(case, answer, [out], accuracy))
+            with Lanes(worker, count, CASE_SECONDS) as lanes:
+                for group, answer, out in lanes.ran(shared_runs(cases), values_of):
+                    for case in group:
+                        progress(len(result.rows), len(cases), case.id)
+                        accuracy = accuracies.get((case.device, case.dtype), EXACT)
+                        result.rows.append(judged(case, answer, [out], accuracy))
             progress(len(cases), len(cases), "")
     result.not_verified += not_run(result)
     return result
@@ -131,10 +130,10 @@ def release_of(environment: Mapping[str, Any]) -> tuple[int, ...]:
 def described(worker: Worker, target: Target) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """(what the worker says of its environment, the optimizers it found)."""
     try:
-        environment = worker.ask({"do": "describe"}, _START)
-        found = {} if "error" in environment else worker.ask({"do": "discover"}, _START)
+        environment = worker.ask({"do": "describe"}, START_SECONDS)
+        found = {} if "error" in environment else worker.ask({"do": "discover"}, START_SECONDS)
         if found.get("unknown") and target.learn(found["unknown"]):
-            found = worker.ask({"do": "discover", "again": True}, _START)
+            found = worker.ask({"do": "discover", "again": True}, START_SECONDS)
     except WorkerFailed as error:
         raise AdampatchError(
             worker.executable, f"{error}; nothing was verified: --python takes an interpreter with TensorFlow"
@@ -158,7 +157,7 @@ def calibrated(worker: Worker, folder: Path, wanted: Iterable[tuple[str, str]]) 
     def asked(device: str, dtype: str, operands: Mapping[str, Any]) -> dict[str, Any]:
         np.savez(given, **operands)
         words = {"do": "calibrate", "dtype": dtype, "device": device}
-        answer = worker.ask({**words, "numbers": str(given), "out": str(out)}, _CASE)
+        answer = worker.ask({**words, "numbers": str(given), "out": str(out)}, CASE_SECONDS)
         if "error" in answer:
             raise WorkerFailed(answer["error"])
         with np.load(out) as arrays:
@@ -235,64 +234,6 @@ def _optimizers(result: Result, found: list[dict[str, Any]]) -> list[Optimizer]:
             reason = "no independent reference is written for it; compared with stock bit for bit"
             result.not_verified.append({"what": f"the formula of {row['path']}", "reason": reason})
     return chosen
-
-
-Group = tuple[Case, ...]
-
-
-def shared_runs(cases: Iterable[Case]) -> list[Group]:
-    """The cases in their order, a case and the same one under a rule in one group: the record of
-    the latter, which is run, holds the former's."""
-    groups: list[Group] = []
-    for case in cases:
-        last = groups[-1] if groups else ()
-        if (
-            len(last) == 1
-            and case.obeys
-            and replace(case, id=last[0].id, bounds=None, forms=(), rule=None, emit="tensor", outside=())
-            == last[0]
-        ):
-            groups[-1] = (last[0], case)
-        else:
-            groups.append((case,))
-    return groups
-
-
-def _ran(
-    worker: Worker,
-    ahead: Executor,
-    groups: list[Group],
-    values_of: Callable[[Case], Mapping[str, Any]],
-    folder: Path,
-) -> Iterator[tuple[Group, dict[str, Any], Path]]:
-    """(cases, the worker's answer, the file of their record); the next ones run while these are judged."""
-
-    def ask(k: int, case: Case) -> tuple[dict[str, Any], Path]:
-        given, out = folder / "given.npz", folder / f"out{k % 2}.npz"
-        np.savez(given, **values_of(case))
-        return asked(worker, "run", case, _CASE, numbers=given, out=out), out
-
-    pending = ahead.submit(ask, 0, groups[0][-1]) if groups else None
-    for k, group in enumerate(groups):
-        assert pending is not None
-        answer, out = pending.result()
-        if "error" in answer and len(group) > 1:  # whose error it is, is seen alone
-            alone = ahead.submit(ask, k, group[0]).result()
-            yield group[:1], *alone
-            group = group[1:]
-        if k + 1 < len(groups):
-            pending = ahead.submit(ask, k + 1, groups[k + 1][-1])
-        yield group, answer, out
-
-
-def asked(worker: Worker, what: str, case: Case, seconds: float, **more: Any) -> dict[str, Any]:
-    """The worker's answer to ``what``, one of its requests, for a case; no answer is an error of it.
-    ``more``: the request's other entries, paths among them."""
-    words = {name: str(value) if isinstance(value, Path) else value for name, value in more.items()}
-    try:
-        return worker.ask({"do": what, "case": case.as_message(), **words}, seconds)
-    except WorkerFailed as error:
-        return {"error": str(error)}
 
 
 def judged(

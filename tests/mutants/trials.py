@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from adampatch.ruleset import Rules
-from adampatch.verify import session
+from adampatch.verify import lanes, session
 from adampatch.verify.ball import EXACT, Accuracy
 from adampatch.verify.cases import Case, Optimizer, Rule, numbers
 from adampatch.verify.judge import ERROR, Verdict
@@ -100,7 +100,7 @@ def _at_a_quantile(case: Case, side: str) -> Case:
 
 def trials_of(cases: Iterable[Case]) -> list[Trial]:
     """Groups of cases with their stock run done."""
-    return [_with_stock(group) for group in session.shared_runs(cases)]
+    return [_with_stock(group) for group in lanes.shared_runs(cases)]
 
 
 def _with_stock(group: tuple[Case, ...]) -> Trial:

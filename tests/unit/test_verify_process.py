@@ -9,7 +9,7 @@ import pytest
 
 from adampatch.cli import main
 from adampatch.errors import AdampatchError
-from adampatch.verify import report, session
+from adampatch.verify import lanes, report, session
 from adampatch.verify.cases import Case, Optimizer
 from adampatch.verify.judge import Verdict
 from adampatch.verify.plan import planned
@@ -167,7 +167,7 @@ def test_an_error_under_a_rule_is_not_that_of_the_case_without(monkeypatch, play
 def test_a_case_and_the_same_under_a_rule_share_a_run():
     every = planned([Optimizer("keras.optimizers.Adam", "keras3", "Adam")])
     cases = [case for case in every if not case.drawn]
-    groups = session.shared_runs(cases)
+    groups = lanes.shared_runs(cases)
     assert [case for group in groups for case in group] == cases
     pairs = [group for group in groups if len(group) == 2]
     assert len(pairs) == 8 and all(clamped.id == f"{plain.id}/clamped" for plain, clamped in pairs)
@@ -247,3 +247,41 @@ def test_errors_of_a_session_name_the_python(monkeypatch, playing):
     playing_session(monkeypatch, playing, "os._exit(1)")
     with pytest.raises(AdampatchError, match="exit code 1; nothing was verified"):
         session.verify()
+
+
+def test_lanes_give_answers_in_order_each_worker_its_own_cases(playing, tmp_path):
+    """Every case is answered once and in the plan's order; a file is not written again before its record
+    was looked at; and which process runs which case does not depend on how long they take."""
+    lines = (
+        "import time, random",
+        "time.sleep(random.random() / 20)",
+        "number = request['case']['seed']",
+        "open(request['out'], 'w').write(str(number))",
+        "answer(number=number, process=os.getpid())",
+    )
+    with playing(*lines) as worker, lanes.Lanes(worker, 3, 30) as several:
+        adam = Optimizer("keras.optimizers.Adam", "keras3", "Adam")
+        groups = [(Case(str(k), adam, {}, "float32", "eager", seed=k),) for k in range(40)]
+        seen, processes = [], []
+        for _, answer, out in several.ran(groups, lambda case: {}):
+            assert out.read_text() == str(answer["number"])
+            seen.append(answer["number"])
+            processes.append(answer["process"])
+    assert seen == list(range(40))
+    assert len(set(processes)) == 3 and all(processes[k] == processes[k % 3] for k in range(40))
+
+
+def test_lanes_that_are_left_early_leave_no_process_behind(playing):
+    with playing("import time; time.sleep(0.2); answer(process=os.getpid())") as worker:
+        adam = Optimizer("keras.optimizers.Adam", "keras3", "Adam")
+        groups = [(Case(str(k), adam, {}, "float32", "eager"),) for k in range(20)]
+        with pytest.raises(RuntimeError, match="enough"), lanes.Lanes(worker, 2, 30) as several:
+            for _ in several.ran(groups, lambda case: {}):
+                raise RuntimeError("enough")
+        workers = several._workers
+        assert all(found._process is None for found in workers)
+
+
+@pytest.mark.parametrize("devices, most", [(["CPU:0"], 4), (["CPU:0", "GPU:0"], 1)])
+def test_a_gpu_is_for_one_worker(devices, most):
+    assert 1 <= lanes.how_many(devices) <= most
