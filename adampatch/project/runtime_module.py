@@ -29,8 +29,8 @@ _STANDALONE = "STANDALONE"
 SECTIONS = (
     "lazy", "worlds", "normal_form", "settings", "matching", "methods", "stock_table", "stock_edits",
     "saver_restore", "rule_state", "records", "wrappers", "gradients", "moments", "measures", "bounding",
-    "kernels", "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors", "sessions",
-    "draining", "monitoring", "sampling", "programs", "proofs", "islands", "stepping", "fusing",
+    "summing", "kernels", "fetching", "reading", "sinks", "alerts", "graph_reads", "graph_tensors",
+    "sessions", "draining", "monitoring", "sampling", "programs", "proofs", "islands", "stepping", "fusing",
     "observing", "patching", "binding",
 )  # fmt: skip
 

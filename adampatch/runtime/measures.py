@@ -9,7 +9,7 @@ import math
 from adampatch.runtime import moments, worlds
 from adampatch.runtime.lazy import tf
 
-#: what `sums` are of, in their order
+#: what the last of `numbers` are sums of squares of, in their order
 SUMS = ("update", "weights", "weights of active elements", "rms_t")
 _EPSILONS = ("epsilon", "_epsilon")
 
@@ -55,24 +55,71 @@ def _sum_of_squares(value):
     return 2.0 * tf.nn.l2_loss(tf.cast(value, tf.float64))
 
 
-def sums(shown, sample, effective, raw, direction, active, debias):
-    """Four float64 scalars, sums of squares in the order of `SUMS` over the elements that the update is
-    for; NaN where the code does not show what they are of."""
-    none = tf.constant(float("nan"), tf.float64)
-    zero = tf.zeros([], raw.dtype)
-    found = [_sum_of_squares(worlds.where(active, effective * direction, zero)), none, none, none]
+def given(shown, sample, dtype, debias):
+    """({name: tensor of the variable's shape}, {name: scalar}), what `numbers` takes beside the rates:
+    of what the code shows."""
+    arrays, scalars = {}, {}
     if shown.weights is not None:
-        weights = sample.whole(tf.cast(shown.weights(), raw.dtype), 0)
-        found[1] = _sum_of_squares(weights)
-        found[2] = _sum_of_squares(worlds.where(active, weights, zero))
+        arrays["weights"] = sample.whole(tf.cast(shown.weights(), dtype), 0)
     if shown.gradient is not None and debias is not None:
-        gradient = sample.whole(tf.cast(shown.gradient(), raw.dtype), 0)
-        found[3] = tf.square(debias) * _sum_of_squares(worlds.where(active, gradient * raw, zero))
-    return found
+        arrays["gradient"] = sample.whole(tf.cast(shown.gradient(), dtype), 0)
+        scalars["debias"] = debias
+    bound = _dominating(shown, dtype)
+    if bound is not None:
+        scalars["dominating"] = bound
+    return arrays, scalars
+
+
+def numbers(of):
+    """The float64 numbers of a variable's row in a `sampling.Sheet`.
+
+    Args:
+        of: {name: flat tensor}: raw and direction; effective and clamped under a rule; touched where the
+            update is for rows; and what `given` gives. NaN, or -1 for a count, where that says nothing.
+    """
+    raw, direction = of["raw"], of["direction"]
+    active = tf.not_equal(direction, 0)
+    touched = of["touched"] if "touched" in of else tf.ones_like(active)
+    nonfinite = tf.logical_not(tf.math.is_finite(raw))
+    none = tf.constant(float("nan"), tf.float64)
+    unknown, nothing = tf.constant(-1.0, tf.float64), tf.zeros([], tf.float64)
+    found = [nothing, nothing]
+    if "clamped" in of:
+        found = [count(of["clamped"]), count(tf.logical_and(of["clamped"], active))]
+    found += [count(active), count(tf.logical_and(nonfinite, touched)), count(touched)]
+    if "dominating" in of:
+        few = raw > of["dominating"]
+        found += [count(tf.logical_and(few, mask)) for mask in (touched, active)]
+    else:
+        found += [unknown, unknown]
+    zero = tf.zeros([], raw.dtype)
+    found.append(_sum_of_squares(worlds.where(active, of.get("effective", raw) * direction, zero)))
+    if "weights" in of:
+        found.append(_sum_of_squares(of["weights"]))
+        found.append(_sum_of_squares(worlds.where(active, of["weights"], zero)))
+    else:
+        found += [none, none]
+    if "gradient" in of:
+        squares = _sum_of_squares(worlds.where(active, of["gradient"] * raw, zero))
+        found.append(tf.square(of["debias"]) * squares)
+    else:
+        found.append(none)
+    return tf.stack(found)
+
+
+def count(mask):
+    """How many elements of a mask are true, float64."""
+    return tf.reduce_sum(tf.cast(mask, tf.float64))
 
 
 def dominated(shown, raw):
     """Mask of the elements whose sqrt(v) is below epsilon, None where the code does not show them."""
+    bound = _dominating(shown, raw.dtype)
+    return None if bound is None else raw > bound
+
+
+def _dominating(shown, dtype):
+    """The rate above which sqrt(v) is below epsilon, a scalar; None where the code does not show it."""
     if shown.alpha is None or shown.epsilon is None:
         return None
     alpha = tf.convert_to_tensor(shown.alpha())
@@ -80,7 +127,7 @@ def dominated(shown, raw):
         return None
     # of alpha/(sqrt(v) + epsilon), the debiased form too
     bound = moments.as_float64(alpha) / (2.0 * moments.as_float64(shown.epsilon))
-    return raw > tf.cast(bound, raw.dtype)
+    return tf.cast(bound, dtype)
 
 
 def dominated_shares(count, count_active, touched, active):

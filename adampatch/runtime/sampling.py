@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 
-from adampatch.runtime import bounding, measures, methods, moments, records, worlds
+from adampatch.runtime import bounding, measures, methods, moments, records, summing, worlds
 from adampatch.runtime.lazy import tf
 
 SAMPLE = 4096  # elements of a rate kept per variable and sample
@@ -92,7 +92,7 @@ class Sheet(object):
         samples: float32 [2, k], effective rates and 1.0 where the direction was not 0, of one after the
             other; numbers: float64 [n, 11], a row each: clamped, clamped and active, active, not finite,
             touched, decided by epsilon, the same and active (these two -1 where the code does not show
-            them), and the four of `measures.sums`.
+            them), and the four of `measures.SUMS`.
         stores: the Stores, in the order of the rows.
     """
 
@@ -221,70 +221,64 @@ def placed(value, rows, shape, filler):
     return tf.tensor_scatter_nd_update(base, tf.expand_dims(rows, 1), tf.broadcast_to(value, size))
 
 
-def _count(mask):
-    return tf.reduce_sum(tf.cast(mask, tf.int64))
-
-
-def _number(mask):
-    return tf.reduce_sum(tf.cast(mask, tf.float64))
-
-
 def _take(sample, store, debias):
     """(numbers, sample) for the sheet; elementwise work over the variable, so only on sampled updates.
     `debias`: see `measures.debiasing`."""
     raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
     direction = sample.whole(_fenced(sample.direction, sample)(), 0)
-    active = tf.not_equal(direction, 0)
-    touched = tf.fill(sample.shape, True) if sample.rows is None else sample.whole(True, False)
-    if sample.outcome is None:
-        effective = raw
-        clamped = clamped_active = tf.zeros([], tf.float64)
-    else:
+    arrays, scalars = measures.given(sample.shown, sample, raw.dtype, debias)
+    arrays.update(raw=raw, direction=direction)
+    if sample.rows is not None:
+        arrays["touched"] = sample.whole(True, False)
+    effective = raw
+    if sample.outcome is not None:
         outcome = sample.outcome()
-        effective, mask = sample.whole(outcome.rate, np.nan), sample.whole(outcome.clamped, False)
-        clamped, clamped_active = _number(mask), _number(tf.logical_and(mask, active))
-        _take_rules(sample, outcome, store, direction, active)
-    nonfinite = tf.logical_and(tf.logical_not(tf.math.is_finite(raw)), touched)
-    counts = [clamped, clamped_active, _number(active), _number(nonfinite), _number(touched)]
-    dominated = measures.dominated(sample.shown, raw)
-    if dominated is None:
-        counts += [tf.constant(-1, tf.float64)] * 2
-    else:
-        counts += [_number(tf.logical_and(dominated, mask)) for mask in (touched, active)]
-    counts += measures.sums(sample.shown, sample, effective, raw, direction, active, debias)
-    picked = [tf.cast(tf.reshape(part, [-1])[:: store.stride], tf.float32) for part in (effective, active)]
+        effective = arrays["effective"] = sample.whole(outcome.rate, np.nan)
+        arrays["clamped"] = sample.whole(outcome.clamped, False)
+        _take_rules(sample, outcome, store, direction)
+    numbers = summing.over_elements(measures.numbers, arrays, scalars)
+    rates, directions = (tf.reshape(part, [-1])[:: store.stride] for part in (effective, direction))
+    picked = [tf.cast(part, tf.float32) for part in (rates, tf.not_equal(directions, 0))]
     if store.full is not None:
         worlds.put(store.full, tf.cast(effective, store.full.dtype))
-    return tf.stack(counts), tf.stack(picked)
+    return numbers, tf.stack(picked)
 
 
-def _take_rules(sample, outcome, store, direction, active):
+def _take_rules(sample, outcome, store, direction):
     """Writes what each rule did to one variable, and adds it to what it has done so far."""
     rows, counts = [], []
+    none = tf.constant(np.nan, tf.float64)
     for hit in outcome.hits:
-        mask = sample.whole(hit.mask(), False)
-        before = sample.whole(hit.before(), np.nan) * direction
-        after = sample.whole(hit.alone(), np.nan) * direction
-        changed = tf.logical_and(mask, tf.not_equal(before, after))
-        size = bounding.root_mean_square(_finite(before))
-        # 0 where nothing was changed, though nothing was to be changed
-        moved = bounding.root_mean_square(_finite(after - before))
-        relative = tf.math.divide_no_nan(moved, size)
-        crossed = tf.cast(hit.crossed(), tf.int64)
-        counts.append(
-            [
-                tf.ones([], tf.int64),
-                _count(mask),
-                _count(tf.logical_and(mask, active)),
-                _count(changed),
-                crossed,
-            ]
-        )
-        none = tf.constant(np.nan, tf.float64)
-        rows.append([none if hit.low is None else hit.low, none if hit.high is None else hit.high])
-        rows[-1] += [tf.cast(n, tf.float64) for n in counts[-1][1:]] + [tf.cast(relative, tf.float64)]
-    worlds.put(store.rules, tf.stack([tf.stack(row) for row in rows]))
-    worlds.add(store.totals, tf.stack([tf.stack(row) for row in counts]))
+        arrays = {
+            "direction": direction,
+            "mask": sample.whole(hit.mask(), False),
+            "before": sample.whole(hit.before(), np.nan),
+            "after": sample.whole(hit.alone(), np.nan),
+        }
+        done, relative = summing.over_elements(_done, arrays, {"crossed": tf.cast(hit.crossed(), tf.int64)})
+        counts.append(done)
+        bounds = tf.stack([none if hit.low is None else hit.low, none if hit.high is None else hit.high])
+        rows.append(tf.concat([bounds, tf.cast(done[1:], tf.float64), [relative]], 0))
+    worlds.put(store.rules, tf.stack(rows))
+    worlds.add(store.totals, tf.stack(counts))
+
+
+def _done(of):
+    """(int64 [5], float64): one update, elements clamped, those that are active, those whose step is
+    another one, and `crossed`; and the change of the update relative to its size, of root mean squares.
+
+    Args:
+        of: {name: flat tensor} of mask, direction and the rates before and after, the scalar crossed.
+    """
+    before, after = of["before"] * of["direction"], of["after"] * of["direction"]
+    changed = tf.logical_and(of["mask"], tf.not_equal(before, after))
+    active = tf.logical_and(of["mask"], tf.not_equal(of["direction"], 0))
+    size = bounding.root_mean_square(_finite(before))
+    # 0 where nothing was changed, though nothing was to be changed
+    moved = bounding.root_mean_square(_finite(after - before))
+    counts = [tf.reduce_sum(tf.cast(mask, tf.int64)) for mask in (of["mask"], active, changed)]
+    relative = tf.math.divide_no_nan(moved, size)
+    return tf.stack([tf.ones([], tf.int64)] + counts + [of["crossed"]]), tf.cast(relative, tf.float64)
 
 
 def _finite(value):

@@ -36,8 +36,8 @@ def run_times():
     of the whole of it that projects bring along."""
     for name in ("graph_tensors", "fusing"):
         importlib.import_module("adampatch.runtime." + name)
-    whole = [module for name, module in sorted(sys.modules.items()) if name.startswith("_adampatch_")]
-    return whole + [sys.modules["adampatch.runtime"]]
+    names = sorted(name for name in list(sys.modules) if name.startswith("_adampatch_"))
+    return [sys.modules[name] for name in [*names, "adampatch.runtime"]]
 
 
 class Family:
