@@ -3,6 +3,7 @@ variables are written after that."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,17 @@ def followers(definition: Definition, found: Found, carriers: Carriers) -> froze
                 else:
                     names.add(variable.path)
     return frozenset(names)
+
+
+def shared(nodes: Iterable[Node], storage: Storage) -> frozenset[str]:
+    """The variables that more than one of some operations writes, or may write: decay beside an update."""
+    found = Counter(
+        variable.path
+        for node in nodes
+        for variable in {storage.variable(ref) for ref in _written(node)}
+        if variable is not None
+    )
+    return frozenset(path for path, writers in found.items() if writers > 1)
 
 
 def _written(node: Node) -> list[str]:

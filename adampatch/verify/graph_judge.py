@@ -16,7 +16,7 @@ from adampatch.verify.clamps import bounded
 from adampatch.verify.findings import Findings, apart, count, first_of, where_emitted
 from adampatch.verify.formats import FORMATS, Array
 from adampatch.verify.graph_replay import Replay
-from adampatch.verify.graph_subject import Update
+from adampatch.verify.graph_subject import Run, Update
 from adampatch.verify.judge import Verdict
 from adampatch.verify.record import Record, format_of
 from adampatch.verify.references import Gradient
@@ -188,11 +188,11 @@ def judge_graph(
     replays: Mapping[str, Replay],
     bounds: Mapping[str, Any],
     accuracies: Mapping[str, Accuracy],
-    followers: frozenset[str],
+    run: Run,
 ) -> Verdict:
-    """The verdict on one run of a graph. ``followers``: variables that may follow from what is updated.
-    ``replays``: {update: how it is evaluated here}, ``bounds``: those
-    of each update's rates where the case has no rule of the user's; both by the names of updates."""
+    """The verdict on one run of a graph, which makes ``updates``. ``replays``: {update: how it is evaluated
+    here}, ``bounds``: those of each update's rates where the case has no rule of the user's; both by the
+    names of updates."""
     shown = Verdict(judging.PASS_BITWISE)
     elements = vacuous = 0
     records = {}
@@ -206,7 +206,10 @@ def judge_graph(
         before, shown.error = shown.error, max(shown.error, found.error)
         elements, vacuous = elements + found.elements, vacuous + found.vacuous
         where = found.divergence
-        if where is not None and where["run"] == "stock" and update.site.kind != "fused":
+        alone = update.site.kind == "fused" and run.shared.isdisjoint(
+            [update.variable, *record.replay.moments().values()]
+        )
+        if where is not None and where["run"] == "stock" and not alone:
             # what is written is more than the update: that it is compared with stock is all there is
             records[update.name] = SiteRecord(case, update, None, recorded, accuracy)
             shown.error, shown.reason = before, f"the write of {update.variable} is more than its update"
@@ -214,14 +217,14 @@ def judge_graph(
             blame = judging.MODEL_INVALID if found.divergence["run"] == "stock" else judging.FAIL
             return replace_verdict(shown, blame, found.divergence)
     shown.vacuous = vacuous / max(elements, 1)
-    for run in ("free", "cross"):
-        divergence, ulps = differs(recorded, run, case.steps)
+    for which in ("free", "cross"):
+        divergence, ulps = differs(recorded, which, case.steps)
         shown.ulps = max(shown.ulps, ulps)
         if divergence is not None:
             return replace_verdict(shown, judging.FAIL, divergence)
     if not recorded.ruled:
         return shown
-    own = {update.variable for update in updates if update.variable is not None} | followers
+    own = {update.variable for update in updates if update.variable is not None} | run.followers
     exact = all(record.exact for record in records.values())
     idle = case.binds_nothing and exact
     if not exact:  # an approximate operation differs with its place: these are judged by their balls
@@ -231,7 +234,7 @@ def judge_graph(
         return replace_verdict(shown, judging.FAIL, divergence)
     if idle:
         return shown
-    return _ruled(case, shown, updates, records, bounds)
+    return _ruled(case, shown, updates, records, bounds, run.shared)
 
 
 def _ruled(
@@ -240,6 +243,7 @@ def _ruled(
     updates: list[Update],
     records: Mapping[str, SiteRecord],
     bounds: Mapping[str, Any],
+    shared: frozenset[str],
 ) -> Verdict:
     hits = 0
     shown.verdict = judging.PASS_BOUND
@@ -253,7 +257,7 @@ def _ruled(
         else:
             record.case = replace(record.case, bounds=bounds.get(update.name, case.bounds))
             hit, divergence, error = bounded(record, reference) if record.case.bounds else (0, None, 0.0)
-            if record.replay is None and divergence is None:
+            if record.replay is None and divergence is None and update.variable not in shared:
                 found = by_share(record)
                 error, divergence = found.error, found.divergence
         shown.error, hits = max(shown.error, error), hits + hit

@@ -28,7 +28,7 @@ from adampatch.graph.sites import Site
 from adampatch.graph.storage import Storage
 from adampatch.graph.wire import Message, entries
 from adampatch.verify.formats import Array
-from adampatch.verify.graph_carriers import Carriers, followers
+from adampatch.verify.graph_carriers import Carriers, followers, shared
 
 #: what is fed where a dimension is open
 _OPEN = 4
@@ -76,12 +76,13 @@ class Update:
 class Run:
     """Operations that are run together, the updates that they make, and the ``variables`` that they may
     touch, as the worker is told of them. ``followers``: variables that are written after an update, and may
-    follow from it."""
+    follow from it; ``shared``: those that more than one operation writes."""
 
     targets: list[str]
     updates: list[Update]
     variables: list[dict[str, Any]] = field(default_factory=list)
     followers: frozenset[str] = frozenset()
+    shared: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -133,9 +134,11 @@ def _fill(subject: Subject) -> None:
     following = followers(definition, by_node, Carriers(definition.functions, updates))
     for run in subject.runs:
         run.followers = following
+        nodes = _before(definition.body, run.targets)
+        run.shared = shared(nodes, by_node.storage)
         run.variables = [
             _variable(storage, node)
-            for node in _before(definition.body, run.targets)
+            for node in nodes
             if node.op in VARIABLES and attributes.read_dtype(node.attrs.get("dtype")) in _NUMPY
         ]
 

@@ -243,7 +243,7 @@ class _Verification:
                 recorded.ruled = self._patched(case.id.rpartition("/")[2].replace(":", "-"), made, True)
             except WorkerFailed as error:
                 return Verdict(judging.ERROR, reason=str(error))
-        return judge_graph(case, recorded, updates, self.replays, bounds, accuracies, self.run.followers)
+        return judge_graph(case, recorded, updates, self.replays, bounds, accuracies, self.run)
 
     def _quantiles(self, recorded: Recorded) -> dict[str, tuple[float, float]]:
         """Bounds that each update's own rates reach beyond."""

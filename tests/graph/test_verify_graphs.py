@@ -58,17 +58,7 @@ def test_patched_graphs_are_green_to_the_bit_and_within_their_bounds(case, writt
     assert 0 < row["max_error_over_bound"] < 1
 
 
-@pytest.mark.parametrize(
-    "case",
-    [
-        "averaged",
-        "control edges",
-        pytest.param(
-            "decay before",
-            marks=pytest.mark.xfail(strict=True, reason="the bound of stock's own step is too narrow there"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("case", ["averaged", "control edges", "decay before"])
 def test_what_follows_from_a_bounded_update_may_move(case, written):
     code, document = verify(written(ADVERSARY[case][0]), "--quick")
     assert code == 0 and verdicts(document) == GREEN
