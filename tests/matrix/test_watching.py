@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from environments import ROOT
 from generations import Generation
 from standalone import Project, rows, together
 
@@ -16,6 +17,30 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.matrix, pytest.mark.feature("m
 
 def alpha(t: int, lr: float = 0.02) -> float:
     return float(lr * np.sqrt(1 - 0.999**t) / (1 - 0.9**t))
+
+
+#: {environment: how many families of Keras optimizers `tf.keras` has there}
+FAMILIES = {"tf221": 1, "tf221-py313": 1, "tf215": 3, "tf210": 3, "tf21": 1}
+
+
+@pytest.mark.parametrize("row", [p for p in rows(matrix=True) if p.values[0].environment in FAMILIES])
+def test_values_reach_keras_logs_as_python_floats(row: Generation, tmp_path: Path) -> None:
+    """Of every family of Keras, with adampatch importable and not installed."""
+    project = Project.made(row, tmp_path / "project", "monitored")
+    done = project.run("monitored.py", "log", PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-4000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    if not row.environ:
+        assert len(found) == FAMILIES[row.environment]
+    for folder, seen in found.items():
+        assert seen["same"] and seen["types"] == ["float"], seen
+        path = project.folder / folder / "adampatch.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        alphas = logged({"rows": lines}, "alpha")
+        assert sorted(alphas) == [1, 11, 21]
+        assert alphas[1] == pytest.approx(1e-3 * 0.001**0.5 / 0.1, rel=1e-5)
+        # five updates an epoch: the latest sample at the end of each
+        assert seen["alphas"] == [alphas[step] for step in (1, 1, 11, 11, 21)]
 
 
 def logged(answer: dict[str, Any], metric: str) -> dict[int, float]:
