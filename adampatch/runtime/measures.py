@@ -55,7 +55,7 @@ def _sum_of_squares(value):
     return 2.0 * tf.nn.l2_loss(tf.cast(value, tf.float64))
 
 
-def given(shown, sample, dtype, debias):
+def parts_of(shown, sample, dtype, debias):
     """({name: tensor of the variable's shape}, {name: scalar}), what `numbers` takes beside the rates:
     of what the code shows."""
     arrays, scalars = {}, {}
@@ -75,7 +75,7 @@ def numbers(of):
 
     Args:
         of: {name: flat tensor}: raw and direction; effective and clamped under a rule; touched where the
-            update is for rows; and what `given` gives. NaN, or -1 for a count, where that says nothing.
+            update is for rows; and what `parts_of` gives. NaN, or -1 for a count, where that says nothing.
     """
     raw, direction = of["raw"], of["direction"]
     active = tf.not_equal(direction, 0)

@@ -226,7 +226,7 @@ def _take(sample, store, debias):
     `debias`: see `measures.debiasing`."""
     raw = sample.whole(_fenced(sample.rate, sample)(), np.nan)
     direction = sample.whole(_fenced(sample.direction, sample)(), 0)
-    arrays, scalars = measures.given(sample.shown, sample, raw.dtype, debias)
+    arrays, scalars = measures.parts_of(sample.shown, sample, raw.dtype, debias)
     arrays.update(raw=raw, direction=direction)
     if sample.rows is not None:
         arrays["touched"] = sample.whole(True, False)

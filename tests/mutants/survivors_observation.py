@@ -61,7 +61,7 @@ _GROUPS: tuple[tuple[str, str, str, str, tuple[str | None, ...]], ...] = (
         "worlds.add(updates, 1)",
     )),
     ("sampling", "_take_if_due", EQUIVALENT, "a condition that always holds costs and changes nothing", (
-        "worlds.fence() is None",
+        "worlds.fence() is not None",
     )),
     ("sampling", "_counted", STOCK, "every class that is observed says whether it counts first", ("False",)),
     ("sampling", "freeze", STOCK, "of a loop over variables in the user's code: tests/test_forks.py", (
