@@ -77,7 +77,7 @@ class Lanes:
         for k in range(1, count):
             folder = first.folder / f"lane{k}"
             folder.mkdir()
-            self._workers.append(Worker(folder, first.executable, first.paths))
+            self._workers.append(Worker(folder, first.executable, first.paths, first.first))
         self._threads = [ThreadPoolExecutor(1) for _ in self._workers]
 
     def __enter__(self) -> Lanes:

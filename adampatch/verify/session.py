@@ -83,7 +83,7 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="adampatch-verify-") as name:
         folder = Path(name)
         target = Target(folder / "target")
-        with Worker(folder, request.executable, [target.folder]) as worker:
+        with Worker(folder, request.executable, [target.folder], {"do": "describe"}) as worker:
             environment, found = described(worker, target)
             result = Result({"executable": worker.executable, "seed": request.seed, **environment})
             chosen = devices_of(result, request, environment["devices"])

@@ -88,7 +88,7 @@ def test_verify_judges_it_there(row, resource, tmp_path):
     target(row, tmp_path, "write", resource)
     (tmp_path / "moving.toml").write_text(MOVING)
     python = executable(row)
-    for arguments, green in (([], 3), (["--rules", "moving.toml"], 4)):
+    for arguments, green in (([], 3), (["--rules", "moving.toml"], 5)):
         command = [sys.executable, "-m", "adampatch", "verify", "model.meta", "--python", python, *arguments]
         done = subprocess.run(
             [*command, "--format", "json", "-q"],

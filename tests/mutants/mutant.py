@@ -30,7 +30,7 @@ CORE: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 #: the modules of the run time in which something is planted
-_MODULES = ("bounding", "kernels", "moments", "rule_state", "sampling", "stepping")
+MODULES = ("bounding", "fusing", "kernels", "moments", "rule_state", "sampling", "stepping")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Mutant:
         """A `with` that plants it, for what is patched inside."""
         if self.body:
             return planting._fresh()
-        if self.where in _MODULES:
+        if self.where in MODULES:
             text = planting.replaced(planting.source(self.where), self.pairs, self.where)
             return planting.in_module(self.where, text)
         return planting.in_method(self.where, self.pairs)

@@ -16,8 +16,8 @@ _ALPHA = "alpha = lr * ops.sqrt(1 - beta_2_power) / (1 - beta_1_power)"
 _LR = "lr = ops.cast(learning_rate, variable.dtype)"
 _FIRST = "ops.multiply(ops.subtract(gradient, m), 1 - self.beta_1)"
 _ROOT = "ops.add(ops.sqrt(v), self.epsilon)"
-_BOUND = "self.rate, mask = clip(before, *_cast((low, high), self.dtype))"
-_PRODUCT = "self._with_decay(self.rate * self.direction)"
+_BOUND = "self.rate, mask = clip(before, low, high)"
+_PRODUCT = "self._with_decay(rate * self.direction)"
 _LOW = "out = worlds.where(mask, low, out)"
 _CLIP = "    out, mask = value, None\n"
 _READ = "stock = kernel.read(x, new, kernel.alpha(x))"
@@ -143,14 +143,14 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
     Mutant(
         "clamp: low only",
         "rate",
-        ((_BOUND, _BOUND.replace("(low, high)", "(low, None)")),),
+        ((_BOUND, _BOUND.replace("low, high", "low, None")),),
         "bounding",
         rule=True,
     ),
     Mutant(
         "clamp: high only",
         "rate",
-        ((_BOUND, _BOUND.replace("(low, high)", "(None, high)")),),
+        ((_BOUND, _BOUND.replace("low, high", "None, high")),),
         "bounding",
         rule=True,
     ),
@@ -213,12 +213,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
     Mutant(
         "clamp: on every element",
         "w",
-        (
-            (
-                f"worlds.where(\n                self.clamped, {_PRODUCT}, self.update\n            )",
-                _PRODUCT,
-            ),
-        ),
+        ((f"worlds.where(self.clamped, {_PRODUCT}, self.update)", _PRODUCT),),
         "bounding",
         rule=True,
     ),
@@ -289,7 +284,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
                 "x, resource) for name in kernel.states[:1]]\n        writes += outcome",
             ),
         ),
-        "stepping",
+        "fusing",
         optimizer="v2",
         rule=True,
         listed=False,
@@ -315,7 +310,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
             (_READ, f"{_WRITES}\n        again = {_STATES}\n        {_READ.replace('new', 'again')}"),
             (f"        {_WRITES}\n        writes += outcome", "        writes += outcome"),
         ),
-        "stepping",
+        "fusing",
         optimizer="v1",
         rule=True,
         racy=True,
@@ -334,7 +329,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         "race: alpha read beside the beta powers' writes",
         "beta_1_power",
         (("with tf.control_dependencies([alpha]):", "with tf.control_dependencies([]):"),),
-        "stepping",
+        "fusing",
         optimizer="v1",
         racy=True,
         listed=False,

@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "a counter that counts twice",
         "sampling",
         ("window", "alphas"),
-        ("                _count(mask),\n", "                2 * _count(mask),\n"),
+        ("+ counts + [of", "+ [2 * counts[0]] + counts[1:] + [of"),
         blamed="snapshot clamped_frac",
     ),
 )
