@@ -175,7 +175,7 @@ class _Bounding(object):
         rules = [rule for rule in self.site.rules if rule.limits_change]
         before = tf.cast(self.rate, previous.dtype)
         known = tf.logical_and(previous > 0, tf.math.is_finite(previous))
-        out, upper, lower = before, None, None
+        limits = []
         for rule in rules:
             high = low = None
             if rule.max_increase is not None:
@@ -192,9 +192,8 @@ class _Bounding(object):
                 return tf.cast(bounded, self.dtype), mask
 
             self._hit(rule, None, None, None, lambda a=alone: a()[1], lambda a=alone: a()[0])
-            if not rule.shadow:
-                upper = high if upper is None or high is None else tf.minimum(upper, high)
-                lower = low if lower is None or low is None else tf.maximum(lower, low)
+            limits.append((rule, low, high))
+        lower, upper = _tightest(limits)
         if upper is None and lower is None:
             return before
         out, mask = clip(before, lower, upper)

@@ -285,7 +285,10 @@ class Stages:
             loose = flow.error + np.where(np.abs(mid) > rad, rad / (np.abs(mid) - rad), np.inf)
             # below the normal range a step may be flushed
             loose = loose + np.where(size > 0, form.smallest / np.where(size > 0, size, 1.0), 0.0)
-            return Size(size, np.where(size > 0, loose, 0.0), ~(size > 0))
+            # a direction that is infinite or none in the formula may be either in the update
+            unknown = np.isnan(size)
+            loose = np.where(unknown, np.inf, np.where(size > 0, loose, 0.0))
+            return Size(size, loose, ~(size > 0) & ~unknown)
         weights = np.broadcast_to(
             balls.get("base", self.record.state(t - 1, "stock", self.i)["w"]).mid, rate.shape
         )

@@ -77,7 +77,7 @@ def test_every_optimizer_is_green_or_named(row):
         assert f"the formula of {path}" not in said
     assert all(said.get(path) for path in NAMED[name])
     listed = {case["mode"] for case in document["cases"] if case["optimizer"] == UPDATES[name]}
-    assert listed == {"graph"} and said[f"the formula of {UPDATES[name]}"]
+    assert listed == {"graph"} and f"the formula of {UPDATES[name]}" not in said
     roots = document["environment"]["accuracy"]["CPU:0 float32"]["sqrt"]
     assert (roots > 1) is (name in ("tf115", "tf21"))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import planting
 
@@ -40,7 +42,8 @@ class Mutant:
 
     ``blamed``: the quantity that a right diagnosis names. ``rule``: whether only a rule shows it.
     ``rules``: the ends of the ids of the cases under rules of a file that judge it, in place of the core.
-    ``racy``: whether it is wrong only if two operations come in the wrong order.
+    ``racy``: whether it is wrong only if two operations come in the wrong order. ``compiled``: False of one
+    that keeps tensors from one update to the next, which no program can.
     """
 
     name: str
@@ -54,9 +57,16 @@ class Mutant:
     rules: tuple[str, ...] = ()
     racy: bool = False
     listed: bool = True
+    compiled: bool = True
 
-    def planted(self) -> contextlib.AbstractContextManager[Any]:
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[None]:
         """A `with` that plants it, for what is patched inside."""
+        asked = {} if self.compiled else {"ADAMPATCH_COMPILE": "false"}
+        with mock.patch.dict(os.environ, asked), self._changed():
+            yield
+
+    def _changed(self) -> contextlib.AbstractContextManager[Any]:
         if self.body:
             return planting._fresh()
         if self.where in MODULES:

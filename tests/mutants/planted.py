@@ -174,6 +174,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         ),
         "bounding",
         rule=True,
+        compiled=False,
     ),
     Mutant(
         "clamp: on the update, not the rate",
@@ -209,6 +210,7 @@ def _backend_update_step(self, grads, trainable_variables, learning_rate):
         ),
         "bounding",
         rule=True,
+        compiled=False,
     ),
     Mutant(
         "clamp: on every element",

@@ -5,6 +5,8 @@ Judged by cases under the rules of tests/fixtures/rules/every-kind.toml, whose n
 
 from __future__ import annotations
 
+import dataclasses
+
 from mutant import Mutant
 
 
@@ -124,5 +126,15 @@ MUTANTS: tuple[Mutant, ...] = (
         ("window", "alphas"),
         ("+ counts + [of", "+ [2 * counts[0]] + counts[1:] + [of"),
         blamed="snapshot clamped_frac",
+    ),
+    dataclasses.replace(
+        _rule(
+            "the last limit of a change is the only one",
+            "bounding",
+            ("together",),
+            ("lower, upper = _tightest(limits)", "lower, upper = _tightest(limits[-1:])"),
+            blamed="snapshot clamped_frac",
+        ),
+        optimizer="v2-nadam",  # whose rates rise under these rules, and then fall
     ),
 )

@@ -160,6 +160,10 @@ RULES = {
     "update_to_weight": [{"id": "r", "quantity": "update_to_weight", "min": 1e-4, "max": 1e-3}],
     "slew": [{"id": "r", "quantity": "rate", "max_increase": 1.0002}],
     "fall": [{"id": "r", "quantity": "rate", "max_decrease": 1.05}],
+    "slew, then fall": [
+        {"id": "r", "quantity": "rate", "max_increase": 1.0002},
+        {"id": "d", "quantity": "rate", "max_decrease": 1.05},
+    ],
     "several": [
         {"id": "a", "quantity": "alpha", "max": 0.003},
         {"id": "b", "quantity": "rate", "max": 0.05, "start": 3},
