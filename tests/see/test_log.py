@@ -1,6 +1,5 @@
 """What a run logs: the numbers that stock used, in few transfers, whole after a kill."""
 
-import importlib.util
 import json
 import re
 import signal
@@ -14,7 +13,7 @@ from logs import events, rows, series, tensorboard
 from scripts import ROOT, adampatch, environment, python
 
 pytestmark = pytest.mark.tensorflow
-READERS = [events] + ([tensorboard] if importlib.util.find_spec("tensorboard") else [])
+READERS = [events, tensorboard]
 
 SESSION = """\
 import sys
