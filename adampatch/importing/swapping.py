@@ -40,7 +40,9 @@ def swap_module(module, binding, swapped, stays):
             had = _swapped(cls, binding)
         except methods.Unpatchable as error:
             stays[cls] = str(error)
-            if error.code in ("AP230", "AP234"):  # of this installation, not of its formula
+            if stock_edits.is_unknown(cls):
+                patching.warn_of_stock(cls, error)
+            elif error.code in ("AP230", "AP234"):  # of this installation, not of its formula
                 _warn(cls, stays[cls])
         except Exception as error:  # an import never fails because of us
             stays[cls] = str(error)

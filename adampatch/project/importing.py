@@ -21,7 +21,7 @@ from adampatch.errors import AdampatchError
 from adampatch.project.discovery import Discovery, Source
 from adampatch.project.ignoring import git_top, glob_layer
 from adampatch.project.prefilter import mentions_adam
-from adampatch.project.scan import FileScan, look_into, package_at
+from adampatch.project.scan import FileScan, Scan, look_into, package_at
 from adampatch.project.settings import Settings
 from adampatch.project.text import SourceText, Unreadable
 from adampatch.rewrite.edits import RUNTIME_NAME, Edit, Plan, plan
@@ -50,6 +50,8 @@ class Rewriter:
         self.refused: list[tuple[str, int, str, str]] = []
         self.failed: list[tuple[str, str]] = []
         self._lock = threading.RLock()
+        self._scans: dict[tuple[Path, frozenset[Path]], Scan] = {}
+        self._reached: dict[Path, list[Path]] = {}  # of each file that was read: what its imports execute
         paths = sysconfig.get_paths()
         self._installed = tuple({paths[name] for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -90,9 +92,8 @@ class Rewriter:
         left_out = glob_layer(settings.base, settings.exclude, settings.base / "pyproject.toml")
         if left_out.verdict(str(path), False):
             return None
-        sources = _closure(Source(path, _relative(path, top)), module, top)
-        scan = look_into(Discovery(top, sources, [], settings))
-        file = next((f for f in scan.files if f.source.path == path), None)
+        self._reached[path] = _reached(module, top)
+        file = self._looked_into(path, text.text, top, settings)
         if file is None:
             return None
         self._note(path, file)
@@ -103,6 +104,39 @@ class Rewriter:
         code = compile(tree, str(path), "exec", dont_inherit=True)
         self.patched[str(path)] = sum(edit.kind in ("step", "callee") for edit in edits)
         return Rewritten(new, code)
+
+    def _looked_into(self, path: Path, text: str, top: Path, settings: Settings) -> FileScan | None:
+        """What is found in a file, looked into together with all that its imports lead to."""
+        for (root, paths), scan in self._scans.items():
+            if root == top and path in paths:  # and so all that its imports lead to
+                found = _of(scan, path)
+                if found is None or found.text.text == text:
+                    return found
+        paths = frozenset(self._closure(path, top))
+        sources = [Source(p, _relative(p, top)) for p in sorted(paths)]
+        scan = self._scans[top, paths] = look_into(Discovery(top, sources, [], settings))
+        return _of(scan, path)
+
+    def _closure(self, first: Path, top: Path) -> set[Path]:
+        """A file and all of its project that its imports lead to: its bases and what it calls are there."""
+        found, todo = {first}, [first]
+        while todo:
+            for path in self._imported_by(todo.pop(), top):
+                if path not in found:
+                    found.add(path)
+                    todo.append(path)
+        return found
+
+    def _imported_by(self, path: Path, top: Path) -> list[Path]:
+        # Each file is read once for all modules: most of a project leads to most of it.
+        if path not in self._reached:
+            try:
+                text = SourceText.read(path)
+                module = Module.parse(text.text, str(path), package_at(path.parent, top))
+                self._reached[path] = _reached(module, top)
+            except (Unreadable, SyntaxError):
+                self._reached[path] = []
+        return self._reached[path]
 
     def _note(self, path: Path, file: FileScan) -> None:
         self.refused += [
@@ -177,24 +211,19 @@ def _import_root(path: Path) -> Path:
     return folder
 
 
-def _closure(first: Source, module: Module, top: Path) -> list[Source]:
-    """A file and all of its project that its imports lead to: its bases and what it calls are there."""
-    found = {first.path: first}
-    todo = [module]
-    while todo:
-        current = todo.pop()
-        for statement in current.outline.every_import:
-            for dotted in imported_paths(statement, current.package):
-                for path in _files(top, dotted):
-                    if path in found:
-                        continue
-                    found[path] = Source(path, _relative(path, top))
-                    try:
-                        text = SourceText.read(path)
-                        todo.append(Module.parse(text.text, str(path), package_at(path.parent, top)))
-                    except (Unreadable, SyntaxError):
-                        pass
-    return sorted(found.values(), key=lambda source: source.relative)
+def _of(scan: Scan, path: Path) -> FileScan | None:
+    return next((file for file in scan.files if file.source.path == path), None)
+
+
+def _reached(module: Module, top: Path) -> list[Path]:
+    """The files below ``top`` that the imports of a module execute."""
+    found = {
+        path: None
+        for statement in module.outline.every_import
+        for dotted in imported_paths(statement, module.package)
+        for path in _files(top, dotted)
+    }
+    return list(found)
 
 
 def _files(top: Path, dotted: str) -> list[Path]:

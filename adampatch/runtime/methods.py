@@ -22,7 +22,10 @@ for _feature in __future__.all_feature_names:
 
 
 class Unpatchable(ValueError):
-    """A class that stays as it is; `code` AP2xx, None where it has no update to patch."""
+    """A class that stays as it is; `code` AP2xx, None where it has no update to patch. `stock`: the
+    stock class that no known version has and that is the reason, else None."""
+
+    stock = None
 
     def __init__(self, code, message):
         super(Unpatchable, self).__init__(message)

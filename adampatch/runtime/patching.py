@@ -44,28 +44,47 @@ _EXPORT_NAMES = (
 
 
 class NoToolSide(RuntimeError):
-    """A class that only the tool side could say something of, where that is not installed."""
+    """A class that only the tool side could say something of, where that is not installed; `stock` as
+    in `methods.Unpatchable`."""
+
+    stock = None
 
 
 def patched_form(binding, x, given, keras=None, strict=True):
     """See `Binding.patched`."""
     given = {name: value for name, value in given.items() if value is not None}
+    made = x
     try:
         if isinstance(x, type):
-            return _patched_class(binding.derive(given), x)
-        made = x
+            return patched_class(binding.derive(given), x)
         if isinstance(x, (str, dict)):
             made = _from_keras(x, keras) if strict else _from_keras_or_none(x, keras)
         return _patched_instance(binding, made, given)
-    except methods.Unpatchable:
+    except (methods.Unpatchable, NoToolSide) as error:
+        if error.stock is not None:  # newer than anything tested: training goes on
+            warn_of_stock(error.stock, error)
+            return made
         if strict:
             raise
+        if isinstance(error, NoToolSide):
+            records.warn_once(("tool side", str(error)), "{}. It stays as it is.".format(error))
         return x
-    except NoToolSide as error:
-        if strict:
-            raise
-        records.warn_once(("tool side", str(error)), "{}. It stays as it is.".format(error))
-        return x
+
+
+def warn_of_stock(owner, error):
+    """One warning that `owner`, a stock class of an unknown version, stays as it is."""
+    package = owner.__module__.partition(".")[0]
+    version = getattr(sys.modules.get(package), "__version__", None)
+    words, prefix = str(error), "adampatch: "
+    records.warn_once(
+        ("stock", owner),
+        "{} is written otherwise in this {} than in any known version, and stays stock: no rates, no "
+        "rules. ({})".format(
+            ".".join([_name(owner)] + stock_edits.unknown_methods(owner)[:1]),
+            " ".join([package] + [version] * bool(version)),
+            words[len(prefix) :] if words.startswith(prefix) else words,
+        ),
+    )
 
 
 def _from_keras_or_none(identifier, keras):
@@ -89,7 +108,7 @@ def _patched_instance(binding, optimizer, given):
     found = []
     for part in parts:
         try:
-            found.append((part, _patched_class(binding, type(part))))
+            found.append((part, patched_class(binding, type(part))))
         except methods.Unpatchable as error:
             if len(parts) == 1 or not _may_stay(part, error):
                 raise
@@ -119,7 +138,8 @@ def _may_stay(part, error):
     return error.code is None or (error.code == "AP230" and bool(wrappers.held(part)))
 
 
-def _patched_class(binding, cls):
+def patched_class(binding, cls):
+    """As `Binding.patched` of a class, but raises for every class that stays as it is."""
     if cls.__dict__.get("__adampatch_origin__") is not None:
         if cls.__adampatch_binding__ is binding:
             return cls
@@ -184,18 +204,26 @@ def _rewritten(binding, cls):
     for owner in cls.__mro__:
         if is_frame(owner) or "__adampatch_installed__" in vars(owner):
             continue
-        found = edits_of(owner, cls)
-        if found:
-            out.append(
-                (owner, {name: methods.remade(owner, name, *found[name], binding=binding) for name in found})
-            )
+        try:
+            found = edits_of(owner, cls)
+            made = {name: methods.remade(owner, name, *found[name], binding=binding) for name in found}
+        except (methods.Unpatchable, NoToolSide) as error:
+            error.stock = owner if stock_edits.is_unknown(owner) else None
+            raise
+        if made:
+            out.append((owner, made))
     return out
 
 
 def edits_of(owner, cls):
     """{name: (digest, edits)} of the methods of `owner`, a base of `cls` or itself, that hold sites."""
     found = stock_edits.of_class(owner)
-    return _edits_by_tool(owner, cls) if found is None else found
+    if found is not None:
+        return found
+    found = _edits_by_tool(owner, cls)
+    if not found and stock_edits.is_stock(owner) and stock_edits.has_two_moments(owner):
+        raise methods.Unpatchable(None, "no update of {} was found in its source".format(_name(owner)))
+    return found
 
 
 def _edits_by_tool(owner, cls):
@@ -282,7 +310,7 @@ def _reduce_class(cls):
     origin = cls.__dict__.get("__adampatch_origin__")
     if origin is None:
         return cls.__qualname__  # a user's subclass: by name, as any class
-    return _patched_class, (cls.__adampatch_binding__, origin)
+    return patched_class, (cls.__adampatch_binding__, origin)
 
 
 def _reduce_instance(self, protocol):

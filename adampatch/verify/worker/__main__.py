@@ -12,6 +12,7 @@ Runs with the standard library, NumPy, TensorFlow and adampatch's target side; P
 """
 
 import contextlib
+import functools
 import importlib
 import json
 import os
@@ -81,12 +82,12 @@ def describe(request):
 
 
 def discover(request):
-    from adampatch.runtime import bind, stock_table
+    from adampatch.runtime import bind, patching, stock_table
     from adampatch.verify.worker import discovery
 
     if request.get("again"):  # the table has been written anew
         importlib.reload(stock_table)
-    found, unknown = discovery.discover(bind().patched)
+    found, unknown = discovery.discover(functools.partial(patching.patched_class, bind()))
     return {"optimizers": found, "unknown": unknown}
 
 

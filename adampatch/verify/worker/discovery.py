@@ -89,21 +89,14 @@ def _unknown(cls):
     return found
 
 
-def _has_two_moments(cls):
-    """Whether a constructor takes two decay rates."""
-    try:
-        names = set(inspect.signature(cls.__init__).parameters)
-    except (TypeError, ValueError):
-        return False
-    return {"beta_1", "beta_2"} <= names or {"beta1", "beta2"} <= names
-
-
 def discover(patched):
     """({"path", "family", "name", "reason"} of what can be patched, or could not be (`reason`);
     what is not known yet, see `_unknown`).
 
     `patched` patches a class. A class that has no Adam-family update is left out.
     """
+    from adampatch.runtime import stock_edits
+
     found, sources, seen = [], [], set()
     for namespace in NAMESPACES:
         with warnings.catch_warnings():
@@ -127,7 +120,7 @@ def discover(patched):
             except RuntimeError:
                 unknown = _unknown(cls)
                 sources += [source for source in unknown if source not in sources]
-                if not _has_two_moments(cls):
+                if not stock_edits.has_two_moments(cls):
                     continue
                 reason = "no update of it was found in its source"
             row = {"path": namespace + "." + name, "family": family, "name": name, "reason": reason}
