@@ -16,6 +16,7 @@ from adampatch.runtime.lazy import tf
 
 #: the fields of a row, in the order in which they are written
 ROW = ("step", "time", "optimizer", "variable", "metric", "value", "rule")
+_BINS = 30
 JSONL_NAME = "adampatch.jsonl"
 _OPEN_LOCK = threading.RLock()
 _OPEN = {}  # directory -> LogDirectory
@@ -93,38 +94,42 @@ class JsonLines(object):
 
     def __init__(self, path):
         self.path = path
+        self._template = None, ()
 
     def write(self, batch):
         """Appends the rows of a batch in one piece."""
-        data = "".join(_lines(batch)).encode("utf-8")
+        data = "".join(self._lines(batch)).encode("utf-8")
         # Opened each time: what a writer in another process appended stays whole.
         with open(self.path, "ab+") as stream:
             if stream.tell() and not _ends_a_line(stream):
                 data = b"\n" + data  # a writer before was killed in the middle of a line
             stream.write(data)
 
+    def _lines(self, batch):
+        # What a row says beside its value is said again by every sample, and quoting it would take
+        # longer than all the rest.
+        keys = [(batch.optimizer, variable, metric, rule) for variable, metric, _, rule in batch.rows]
+        if self._template[0] != keys:
+            self._template = keys, [_around(*key) for key in keys]
+        head = '{{"step": {}, "time": {}'.format(json.dumps(batch.step), json.dumps(batch.time))
+        return [
+            head + before + _json(row[2]) + after
+            for (before, after), row in zip(self._template[1], batch.rows)
+        ]
+
+
+def _around(optimizer, variable, metric, rule):
+    """What a line says between the time and the value, and behind it; in the order of `ROW`."""
+    before = ', "optimizer": {}, "variable": {}, "metric": {}, "value": '
+    return (
+        before.format(json.dumps(optimizer), json.dumps(variable), json.dumps(metric)),
+        ', "rule": {}}}\n'.format(json.dumps(rule)),
+    )
+
 
 def _ends_a_line(stream):
     stream.seek(-1, os.SEEK_END)
     return stream.read(1) == b"\n"
-
-
-def _lines(batch):
-    # Names recur, and `json.dumps` of each would take longer than all the rest of a sample.
-    names = {}
-
-    def quoted(name):
-        if name not in names:
-            names[name] = json.dumps(name)
-        return names[name]
-
-    fields = ", ".join('"{}": {{}}'.format(name) for name in ROW)
-    line = ("{{" + fields + "}}\n").format
-    step, now, optimizer = json.dumps(batch.step), json.dumps(batch.time), json.dumps(batch.optimizer)
-    return [
-        line(step, now, optimizer, quoted(variable), quoted(metric), _json(value), quoted(rule))
-        for variable, metric, value, rule in batch.rows
-    ]
 
 
 def _json(value):
@@ -142,20 +147,33 @@ class EventFile(object):
     def __init__(self, folder):
         self._folder = folder
         self._writer = None
+        self._scalars = None, None
 
     def write(self, batch, histograms):
         """Appends one event and hands it to the system."""
-        summary = tf.compat.v1.Summary()
-        for variable, metric, value, rule in batch.rows:
-            summary.value.add(tag=tag_of(variable, metric, rule), simple_value=value)
+        event = tf.compat.v1.Event(wall_time=batch.time, step=batch.step)
+        event.summary.CopyFrom(self._summary(batch.rows))
         if histograms:
             for variable, (rates, active) in sorted(batch.samples.items()):
                 found = histogram(rates[active])
                 if found is not None:
-                    summary.value.add(tag="rate_log10/" + variable, histo=found)
+                    event.summary.value.add(tag="rate_log10/" + variable, histo=found)
         if self._writer is None:
             self._writer = self._opened()
-        self._append(tf.compat.v1.Event(wall_time=batch.time, step=batch.step, summary=summary))
+        self._append(event)
+
+    def _summary(self, rows):
+        """The rows as a Summary: that of the batch before with other values, where the tags are the same."""
+        keys = [(variable, metric, rule) for variable, metric, _, rule in rows]
+        if self._scalars[0] != keys:
+            made = tf.compat.v1.Summary()
+            for key in keys:
+                made.value.add(tag=tag_of(*key))
+            self._scalars = keys, made
+        summary = self._scalars[1]
+        for value, row in zip(summary.value, rows):
+            value.simple_value = row[2]
+        return summary
 
     def _opened(self):
         os.makedirs(self._folder, exist_ok=True)
@@ -184,7 +202,13 @@ def histogram(rates):
     if rates.size == 0:
         return None
     logs = np.log10(rates)
-    counts, edges = np.histogram(logs, bins=30)
+    # `np.histogram` with 30 bins, in a fifth of the time: it looks for unsorted, weighted and uneven ones
+    low, high = logs.min(), logs.max()
+    if low == high:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, _BINS + 1)
+    places = np.minimum(((logs - low) * (_BINS / (high - low))).astype(np.intp), _BINS - 1)
+    counts = np.bincount(places, minlength=_BINS)
     return tf.compat.v1.HistogramProto(
         min=logs.min(),
         max=logs.max(),
