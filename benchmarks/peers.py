@@ -81,18 +81,22 @@ def session(make: Callable[[], Any], sizes: Sizes) -> Step:
     return lambda: step() and None
 
 
-def optax(sizes: Sizes, ceiling: float | None = None) -> Step | None:
+def optax(sizes: Sizes, ceiling: float | None = None, device: str = "cpu") -> Step | None:
     """``optax.adam`` in one ``jax.jit`` that may take its arguments' memory; with the rate bounded by hand
-    where a ceiling is given."""
+    where a ceiling is given. None where it or its device ("cpu", "cuda") is missing."""
     if not (find_spec("jax") and find_spec("optax")):
         return None
     import jax
     import jax.numpy as jnp
     import optax as library
 
+    try:
+        place = jax.devices(device)[0]
+    except RuntimeError:
+        return None
     adam = library.adam(1e-3)
-    gradients = [jnp.asarray(x) for x in arrays(sizes)]
-    weights = [jnp.asarray(x) for x in arrays(sizes)]
+    gradients = [jax.device_put(x, place) for x in arrays(sizes)]
+    weights = [jax.device_put(x, place) for x in arrays(sizes)]
     state = adam.init(weights)
 
     def plain(weights: Any, state: Any, gradients: Any) -> Any:
@@ -119,16 +123,26 @@ def optax(sizes: Sizes, ceiling: float | None = None) -> Step | None:
     return step
 
 
-def torch(sizes: Sizes) -> Step | None:
-    """``torch.optim.Adam(fused=True)``."""
+def torch(sizes: Sizes, device: str = "cpu") -> Step | None:
+    """``torch.optim.Adam(fused=True)``; None where it or its device ("cpu", "cuda") is missing."""
     if not find_spec("torch"):
         return None
     import torch as library
 
-    weights = [library.tensor(x, requires_grad=True) for x in arrays(sizes)]
+    if device == "cuda" and not library.cuda.is_available():
+        return None
+    weights = [library.tensor(x, device=device, requires_grad=True) for x in arrays(sizes)]
     for weight, x in zip(weights, arrays(sizes), strict=True):
-        weight.grad = library.tensor(x)
-    return library.optim.Adam(weights, fused=True).step
+        weight.grad = library.tensor(x, device=device)
+    optimizer = library.optim.Adam(weights, fused=True)
+    if device == "cpu":
+        return optimizer.step
+
+    def step() -> None:
+        optimizer.step()
+        library.cuda.synchronize()
+
+    return step
 
 
 def memory_floor(elements: int, threads: int = 2) -> Step:

@@ -40,6 +40,8 @@ def _headline(document: Document) -> str:
     summary, versions = document["summary"], document["environment"].get("versions", {})
     shown = ", ".join(f"{name} {version}" for name, version in versions.items())
     reached = "".join(f", {share:.0%} of {what}" for what, share in summary["coverage"].items())
+    gpus = document["environment"].get("accelerators", {})
+    shown = "; ".join([shown, *(f"{name} {words}" for name, words in gpus.items())])
     return f"{summary['planned']} cases, {summary['green']} green{reached}. {shown}."
 
 

@@ -40,6 +40,15 @@ def test_json_is_the_document(document, tmp_path):
     assert json.loads((tmp_path / "r.json").read_text()) == document
 
 
+def test_a_report_names_the_gpus_it_is_of(document):
+    document["environment"]["accelerators"] = {
+        "GPU:0": "NVIDIA H200, compute capability 9.0",
+        "driver": "550.54",
+    }
+    for text in (rendering.as_markdown(document), rendering.as_html(document)):
+        assert "tensorflow 2.21.0; GPU:0 NVIDIA H200, compute capability 9.0; driver 550.54." in text
+
+
 def test_junit_counts_what_it_holds(document):
     suite = ElementTree.fromstring(rendering.as_junit(document)).find("testsuite")
     counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}

@@ -1,6 +1,6 @@
 """Serves cases: one JSON request per line on stdin, one JSON answer per line on stdout.
 
-    {"do": "describe"}                     -> versions, devices
+    {"do": "describe"}                     -> versions, devices, GPUs by name
     {"do": "discover", "again": false}     -> the Adam-family optimizers of this environment
     {"do": "calibrate", "dtype": "float32", "device": "CPU:0", "numbers": FILE.npz, "out": FILE.npz}
     {"do": "run", "case": {...}, "numbers": FILE.npz, "out": FILE.npz}
@@ -78,7 +78,11 @@ def describe(request):
     devices = [d.name.split("device:")[-1] for d in config.list_logical_devices()]
     # XLA_CPU and XLA_GPU are other names for the same device
     devices = [name for name in devices if name.split(":")[0] in ("CPU", "GPU")]
-    return {"versions": versions, "devices": devices, "machine": platform.machine()}
+    found = {"versions": versions, "devices": devices, "machine": platform.machine()}
+    from adampatch.verify.worker import accelerators
+
+    gpus = accelerators.described(tf)
+    return dict(found, accelerators=gpus) if gpus else found
 
 
 def discover(request):
