@@ -55,7 +55,6 @@ def rows(device: str, elements: int) -> Rows:
             STOCK: on(peers.older, v2),
             "emit=off, no rule": on(peers.older, patched(v2)),
             "ceiling": on(peers.older, patched(v2, ceiling())),
-            "ceiling, compiled": on(peers.older, patched(v2, ceiling(True))),
             "stats, every 100": on(peers.older, patched(v2, None, "stats", 100)),
             "optax, jit": lambda: peers.optax([elements], device=kind),
             "torch, fused": lambda: peers.torch([elements], device=kind),
@@ -64,7 +63,6 @@ def rows(device: str, elements: int) -> Rows:
         "Keras 3 Adam": {
             STOCK: on(peers.keras3, adam),
             "ceiling": on(peers.keras3, patched(adam, ceiling())),
-            "ceiling, compiled": on(peers.keras3, patched(adam, ceiling(True))),
             "stats, every 100": on(peers.keras3, patched(adam, None, "stats", 100)),
         },
         "V1 fused Adam": {
