@@ -67,8 +67,6 @@ class Flow:
     error: Array
     clamped: Elements
     hits: list[Hit] = field(default_factory=list)
-    #: alpha as it was applied
-    alpha: float | None = None
 
 
 @dataclass
@@ -128,6 +126,8 @@ class Stages:
         self.rules: Sequence[Rule] = record.case.forms
         self._previous: Array | None = None
         self._error: Array | float = 0.0
+        #: alpha as it was applied in the last step, None where no rule is for it; known before all else is
+        self.alpha: float | None = None
 
     def of(self, t: int, lr0: float, raw: Array) -> Flow | None:
         """What the rules make of the raw rates of a step; None where it cannot be told here."""
@@ -135,6 +135,7 @@ class Stages:
         rate = raw.astype(np.float64)
         error = np.full(raw.shape, 0.0 if self.record.exact else _FUSED * unit)
         flow = Flow(rate, error, Elements.of(np.zeros(raw.shape, bool)))
+        self.alpha = None
         for stage in STAGES:
             rules = [rule for rule in self.rules if _takes_part(rule, stage)]
             if rules and not self._stage(flow, stage, rules, t, lr0):
@@ -190,7 +191,7 @@ class Stages:
         flow.error = np.where(bound.possible, off, flow.error)
         flow.clamped = either(flow.clamped, bound)
         if stage == "alpha":
-            flow.alpha = float(size.cut(low, high))
+            self.alpha = float(size.cut(low, high))
         return True
 
     def _limits(self, rule: Rule, stage: str, t: int, lr0: float) -> tuple[Side, Side, float] | None:

@@ -58,13 +58,15 @@ def ruled(record: Record, reference: Reference | None) -> tuple[int, dict[str, A
             with np.errstate(all="ignore"):
                 flow = stages.of(t, lr0, raw)
                 off, hit = _rates(record, flow, raw, rate)
+            if flow is None:  # of no formula: a step that is no number may have been bounded at its own rate
+                hit = hit | _not_finite(record, t, i)
             stages.remember(t, flow, rate)
             if case.restore and t == case.restore + 1 and not any(_kept(rule) for rule in case.forms):
                 counters.begin_anew()
+            if stages.alpha is not None and i == 0:
+                record.applied[t] = stages.alpha
             if flow is not None:
                 record.clamped[t, i] = flow.clamped
-                if flow.alpha is not None and i == 0:
-                    record.applied[t] = flow.alpha
                 off = off or _counted(record, reference, t, i, flow, raw, counters)
                 hits += int(np.sum(hit)) or sum(int(np.sum(one.bound.sure)) for one in flow.hits)
             if off is None and record.exact:
@@ -98,6 +100,11 @@ def _rates(record: Record, flow: Flow | None, raw: Array, rate: Array) -> tuple[
     if record.exact:  # what no rule reaches is stock's to the bit
         off |= ~same & ~flow.clamped.possible
     return _first(off, flow.rate, rate), ~same | flow.clamped.possible
+
+
+def _not_finite(record: Record, t: int, i: int) -> Array:
+    values = record.values(t, "stock", f"w/{i}")
+    return np.zeros(1, bool) if values is None else ~np.isfinite(values)
 
 
 def _first(wrong: Array, expected: Array, observed: Array) -> dict[str, Any] | None:
