@@ -58,6 +58,10 @@ class RuleState(object):
         if not callable(getattr(optimizer, "_track_trackable", None)):
             return
         optimizer._track_trackable(self.holder, name=CHILD, overwrite=True)
+        # Keras 2's newer optimizers list their children once, when they are restored or saved first.
+        listed = getattr(optimizer, "_coalesced_children", None)
+        if listed is not None:
+            listed[CHILD] = self.holder
         deferred = getattr(optimizer, "_handle_deferred_dependencies", None)
         if deferred is not None:
             deferred(name=CHILD, trackable=self.holder)

@@ -41,14 +41,14 @@ class Eager:
 
     epsilon = 1e-7
 
-    def __init__(self, make, rules, mode="function", emit="tensor", v1=False):
+    def __init__(self, make, rules, mode="function", emit="tensor", v1=False, build=True):
         named = zip(starts(), ("kernel", "table"), strict=True)
         self.w = [tf.Variable(x, name=name) for x, name in named]
         self.opt = adampatch.patched(make(), rules={"version": 1, "rules": rules}, emit=emit)
         self.v1 = v1
         if v1:
             self.epsilon = 1e-8
-        if hasattr(self.opt, "build") and not v1:
+        if build and hasattr(self.opt, "build") and not v1:
             self.opt.build(self.w)
 
         def apply(dense, values):

@@ -37,8 +37,8 @@ MAKERS = {
 }
 
 
-def training(family, rules=REMEMBERING):
-    return Eager(MAKERS[family], rules, v1=family == "v1")
+def training(family, rules=REMEMBERING, build=True):
+    return Eager(MAKERS[family], rules, v1=family == "v1", build=build)
 
 
 def checkpoint_of(run):
@@ -95,6 +95,20 @@ def test_a_checkpoint_restored_before_the_first_update(family, tmp_path):
     again = training(family)
     checkpoint_of(again).read(path)
     assert same(remembered(trained(again, 21, first=20))[0], remembered(trained(whole, 21, first=20))[0])
+
+
+@pytest.mark.parametrize("build", [True, False])
+@pytest.mark.parametrize("family", MAKERS)
+def test_a_resumed_run_saves_all_that_it_was_resumed_from(family, build, tmp_path):
+    whole = trained(training(family), 20)
+    path = checkpoint_of(whole).save(str(tmp_path / "c"))
+    for first in (20, 21, 22):
+        again = training(family, build=build)
+        checkpoint_of(again).restore(path)
+        trained(again, first + 1, first=first)
+        path = checkpoint_of(again).save(str(tmp_path / str(first)))
+        ours, theirs = remembered(again), remembered(trained(whole, first + 1, first=first))
+        assert same(ours[0], theirs[0]) and ours[1:] == theirs[1:]
 
 
 @pytest.mark.parametrize("family", MAKERS)
